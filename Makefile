@@ -1,0 +1,65 @@
+# make run | test | demo | setup and the single checks; CONTRIBUTING.md says what each is for.
+MAKEFLAGS += --no-print-directory
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+LOCKS := requirements-build.lock requirements-dev.lock requirements-nodeps.lock
+# Nothing is installed without a hash, and nothing is built from source but forbiddenfruit, which ships no wheel
+# (blockbuster needs it); --no-build-isolation, because an isolated build would fetch its tools without hashes.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile --require-hashes --only-binary :all:
+
+# $(call timed,what,command): run it and say how long it took; fails as the command fails.
+timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
+
+.PHONY: help setup run demo test lint types imports pytest format clean
+
+help:
+	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
+	@echo "make demo    send a debate transcript through the debate pipeline, twice"
+	@echo "make test    install what is needed, then lint, types, imports, pytest"
+	@echo "make setup   only install into .venv"
+	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
+
+setup: .venv/.installed
+
+.venv/.installed: $(LOCKS) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed; try make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	@echo "-- setup: installing into .venv, a minute or so the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(call timed,setup,$(PIP) -r requirements-build.lock \
+	  && $(PIP) --use-pep517 --no-build-isolation --no-binary forbiddenfruit -r requirements-dev.lock \
+	  && $(PIP) --no-deps -r requirements-nodeps.lock \
+	  && $(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation --editable .)
+	@touch $@
+
+run: setup
+	@exec $(BIN)/foreword serve $(ARGS)
+
+demo: setup
+	@exec $(BIN)/foreword demo $(ARGS)
+
+test: lint types imports pytest
+
+lint: setup
+	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)
+
+types: setup
+	$(call timed,types,$(BIN)/mypy)
+
+imports: setup
+	$(call timed,imports,$(BIN)/lint-imports --no-logo)
+
+# One process a core, a file stays on one of them so that what it starts is started once.
+pytest: setup
+	$(call timed,pytest,$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile $(ARGS))
+
+format: setup
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+clean:
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

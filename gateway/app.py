@@ -1,0 +1,270 @@
+"""One worker: every part made once, wired, served, drained and closed in order. Nothing else constructs parts.
+
+Mutable state and its owners: policies - PolicyBook; deployment health - LiteLLMDeployments; calls in flight - InFlight;
+answers in memory - ExactCache; verified keys - Keys; outcomes waiting - Ledger; series - Metrics; tasks - Supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from gateway.cache.exact import ExactCache
+from gateway.cache.inflight import InFlight
+from gateway.clock import SystemClock
+from gateway.flow import Flow, Parts
+from gateway.http.middlewares import outermost
+from gateway.http.routes import CLIENT, ENDPOINTS, OPS, register
+from gateway.http.server import GatewayRunner
+from gateway.http.state import SERVICES, Services
+from gateway.keys import Keys
+from gateway.lane import Transition
+from gateway.ledger import Ledger
+from gateway.logs import configure_logs, report_crash
+from gateway.metrics import KnownLabels, Metrics, watch_loop_lag
+from gateway.outcome import Outcome
+from gateway.interactions import Interactions
+from gateway.pipelines.spec import shipped_pipelines
+from gateway.settings import Settings, metrics_dir
+from gateway.stores.memory import MemoryStore
+from gateway.stores.redis import RedisStore
+from gateway.supervisor import Supervisor
+from gateway.version import installed_version
+from policies.book import PolicyBook, PolicySet, Rejected, Reloaded
+from policies.load import load_models
+from router.attempts import Attempts
+from router.backends import BackendSettings, make_backends
+from router.deployments import LiteLLMDeployments
+from router.facts import DoorLimits
+from router.ports import Backend
+
+POLICY_POLL_S: Final = 1.0
+KEEPALIVE_S: Final = 75.0
+CLOSE_S: Final = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """Everything of one worker that must be started and closed."""
+
+    services: Services
+    supervisor: Supervisor
+    store: RedisStore | MemoryStore
+    ledger: Ledger
+    backends: dict[str, Backend]
+    inflight: InFlight
+    runners: list[GatewayRunner]
+
+
+def run_worker(
+    settings: Settings, sockets: Sequence[socket.socket], *, worker: int, ops_sockets: Sequence[socket.socket] = ()
+) -> int:
+    """Serve on `sockets` until SIGTERM or SIGINT, then drain and return the exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, sockets, ops_sockets, worker))
+
+
+async def _serve(
+    settings: Settings, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket], worker: int
+) -> int:
+    access_log = configure_logs(settings.log_level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    built = build(settings, access_log=access_log, seed=worker)
+    await start(built, sockets, ops_sockets)
+    await stop.wait()
+    await drain(built)
+    return 0
+
+
+def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: int) -> Worker:
+    """Make and wire every part. Needs a running loop; opens no connection. Raises DocumentError for bad files."""
+    clock = SystemClock()
+    supervisor = Supervisor(clock=clock, on_crash=report_crash)
+    models = load_models(settings.models.read_text(encoding="utf-8"), source=str(settings.models))
+    deployments = LiteLLMDeployments(models.entries, environment=settings.environment, simulate_missing=True)
+    groups = frozenset(entry.model_name for entry in models.entries)
+    book = PolicyBook(settings.policies, groups=groups, models_file=settings.models)
+    metrics = Metrics(
+        version=installed_version(), known=_labels(book.current(), deployments), multiprocess_dir=metrics_dir()
+    )
+    metrics.policy_loaded(book.current().version)
+    store = _store(settings, clock, supervisor)
+    ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
+    backends = make_backends(
+        BackendSettings(
+            max_answer_bytes=settings.max_answer_bytes,
+            simulated_seed=settings.simulated_seed,
+            simulated_latency_scale=settings.simulated_latency_scale,
+        ),
+        clock=clock,
+        deployments=deployments,
+    )
+    inflight = InFlight(supervisor, history_bytes=settings.max_answer_bytes)
+
+    def sink(outcome: Outcome) -> None:
+        metrics.record(outcome)
+        access_log(outcome)
+        if outcome.tenant:
+            ledger.record(outcome)
+
+    flow = Flow(
+        Parts(
+            book=book,
+            deployments=deployments,
+            unhealthy=deployments.unhealthy,
+            attempts=Attempts(deployments=deployments, backends=backends, clock=clock, rng=random.Random(seed)),
+            exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
+            inflight=inflight,
+            spawner=supervisor,
+            clock=clock,
+            sink=sink,
+            rng=random.Random(seed),
+        )
+    )
+    limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
+    services = Services(
+        settings=settings,
+        limits=limits,
+        clock=clock,
+        keys=Keys(store, clock),
+        flow=flow,
+        interactions=Interactions(
+            shipped_pipelines(),
+            flow=flow,
+            catalogue=deployments.catalogue,
+            limits=limits,
+            clock=clock,
+            sink=sink,
+        ),
+        book=book,
+        deployments=deployments,
+        metrics=metrics,
+        sink=sink,
+        report_crash=report_crash,
+        redis_state=lambda: store.state,
+        details=lambda: details(book, deployments, store, inflight),
+    )
+    return Worker(
+        services=services,
+        supervisor=supervisor,
+        store=store,
+        ledger=ledger,
+        backends=backends,
+        inflight=inflight,
+        runners=[],
+    )
+
+
+async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket] = ()) -> None:
+    """Listen, begin the lifetime tasks, become ready."""
+    settings, services = built.services.settings, built.services
+    built.ledger.start()
+    built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services), name="policy-reload")
+    built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
+    built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")
+    table = CLIENT if ops_sockets else (*CLIENT, *OPS)
+    for served, listening in ((table, sockets), (OPS, ops_sockets)):
+        if not listening:
+            continue
+        app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[outermost])
+        app[SERVICES] = services
+        register(app, served)
+        runner = GatewayRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=KEEPALIVE_S,
+            max_field_size=settings.max_header_bytes,
+            max_line_size=settings.max_header_bytes,
+            auto_decompress=False,
+            shutdown_timeout=settings.drain_s,
+        )
+        await runner.setup()
+        for listener in listening:
+            await web.SockSite(runner, listener).start()
+        built.runners.append(runner)
+    services.is_ready = True
+
+
+async def drain(built: Worker) -> None:
+    """Stop accepting, let answers finish within the drain time, flush the ledger, close everything."""
+    built.services.is_ready = False
+    await asyncio.gather(*(runner.cleanup() for runner in built.runners))
+    # Calls whose client left after the last word are still counting their tokens.
+    with_limit = built.services.clock.monotonic() + CLOSE_S
+    while built.inflight.count and built.services.clock.monotonic() < with_limit:
+        await built.services.clock.sleep(0.02)
+    lost = await built.ledger.close()
+    if lost:
+        log.error("outcomes lost: the store was away at shutdown", outcomes=lost)
+    await built.supervisor.close(CLOSE_S)
+    await asyncio.gather(*(backend.close() for backend in built.backends.values()))
+    await built.store.close()
+
+
+def details(
+    book: PolicyBook, deployments: LiteLLMDeployments, store: RedisStore | MemoryStore, inflight: InFlight
+) -> dict[str, object]:
+    """What /health/ready and /admin/status show; no secret, no address."""
+    return {
+        "policies": {policy.name: policy.version for policy in book.current().policies},
+        "models": sorted(deployments.catalogue()),
+        "cooling_down": sorted(deployments.unhealthy()),
+        "store": "memory" if isinstance(store, MemoryStore) else f"redis {store.state}",
+        "provider_calls": inflight.count,
+    }
+
+
+def _store(settings: Settings, clock: SystemClock, supervisor: Supervisor) -> RedisStore | MemoryStore:
+    if settings.redis_url is None:
+        log.warning("no Redis: keys, cache and ledger live in this process and end with it")
+        return MemoryStore(clock, max_bytes=settings.memory_cache_bytes)
+    return RedisStore(
+        settings.redis_url, supervisor=supervisor, timeout_s=settings.redis_timeout_s, on_transition=_tell_transition
+    )
+
+
+def _tell_transition(transition: Transition) -> None:
+    tell = log.info if transition.state == "up" else log.warning
+    tell(f"redis is {transition.state}", reason=transition.reason)
+
+
+async def _refresh_policies(services: Services) -> None:
+    found = await asyncio.to_thread(services.book.refresh)
+    if isinstance(found, Reloaded):
+        services.metrics.policy_loaded(found.policies.version)
+        services.metrics.update_labels(_labels(found.policies, services.deployments))
+        log.info("policies reloaded", version=found.policies.version)
+    elif isinstance(found, Rejected) and found.is_new:
+        services.metrics.policy_rejected()
+        log.error("policies not reloaded: the last good ones stay", problems=[str(p) for p in found.problems])
+
+
+async def _count_dropped(built: Worker) -> None:
+    dropped, built.ledger.dropped = built.ledger.dropped, 0
+    if dropped:
+        built.services.metrics.ledger_dropped(dropped)
+
+
+def _labels(policies: PolicySet, deployments: LiteLLMDeployments) -> KnownLabels:
+    cards = deployments.catalogue()
+    return KnownLabels(
+        models=frozenset(cards),
+        providers=frozenset(provider for card in cards.values() for provider in card.providers),
+        routes=frozenset(route.name for policy in policies.policies for route in policy.routes),
+        endpoints=ENDPOINTS,
+    )

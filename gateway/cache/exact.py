@@ -1,0 +1,102 @@
+"""The exact tier: complete answers by key, first in this worker's memory, then in the shared store.
+
+Never decides whether an answer may be stored (key.is_storable and Flow do) and never waits past the store's bound.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.cache.codec import StoredAnswer, decode, encode
+from gateway.ports import Clock, Store, StoreUnavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A stored answer that is still good; `age_s` since it was made."""
+
+    answer: StoredAnswer
+    tier: Literal["memory", "redis"]
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """Nothing usable; `is_store_down` when the shared store could not be asked."""
+
+    is_store_down: bool = False
+
+
+class ExactCache:
+    """Two tiers under one key space. Memory is bounded in bytes and drops the least recently used."""
+
+    def __init__(self, store: Store, clock: Clock, *, max_bytes: int) -> None:
+        self._store = store
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._held_bytes = 0
+        self._memory: OrderedDict[str, StoredAnswer] = OrderedDict()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of answers in this worker's memory."""
+        return self._held_bytes
+
+    def peek(self, key: str, *, max_age_s: float | None) -> Hit | None:
+        """Look into memory only; no I/O."""
+        answer = self._memory.get(key)
+        if answer is None:
+            return None
+        age_s = self._clock.now() - answer.created_at
+        if age_s >= answer.ttl_s:
+            self._drop(key)
+            return None
+        if max_age_s is not None and age_s > max_age_s:
+            return None
+        self._memory.move_to_end(key)
+        return Hit(answer=answer, tier="memory", age_s=max(0.0, age_s))
+
+    async def fetch(self, key: str, *, tenant: str, max_age_s: float | None) -> Hit | Miss:
+        """Look into the shared store; a hit is kept in memory. Cancel loses only this caller's reply."""
+        try:
+            raw = await self._store.get(store_key(key, tenant=tenant))
+        except StoreUnavailable:
+            return Miss(is_store_down=True)
+        answer = decode(raw) if raw is not None else None
+        if answer is None:
+            return Miss()
+        age_s = self._clock.now() - answer.created_at
+        if age_s >= answer.ttl_s or (max_age_s is not None and age_s > max_age_s):
+            return Miss()
+        self.keep(key, answer)
+        return Hit(answer=answer, tier="redis", age_s=max(0.0, age_s))
+
+    def keep(self, key: str, answer: StoredAnswer) -> None:
+        """Put into memory only; an answer larger than an eighth of the bound is not kept here."""
+        if answer.size_bytes > self._max_bytes // 8:
+            return
+        self._drop(key)
+        self._memory[key] = answer
+        self._held_bytes += answer.size_bytes
+        while self._held_bytes > self._max_bytes:
+            self._drop(next(iter(self._memory)))
+
+    async def share(self, key: str, answer: StoredAnswer, *, tenant: str) -> bool:
+        """Put into the shared store; False when it could not be reached."""
+        try:
+            await self._store.put(store_key(key, tenant=tenant), encode(answer), ttl_s=answer.ttl_s)
+        except StoreUnavailable:
+            return False
+        return True
+
+    def _drop(self, key: str) -> None:
+        answer = self._memory.pop(key, None)
+        if answer is not None:
+            self._held_bytes -= answer.size_bytes
+
+
+def store_key(key: str, *, tenant: str) -> str:
+    """Return the shared store's key; the tenant is its hash tag, so that one tenant's answers share a cluster slot."""
+    return f"foreword:cache:{{{tenant}}}:{key}"

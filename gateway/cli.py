@@ -1,0 +1,172 @@
+"""The command line: parses arguments, loads settings, and hands over to the command.
+
+Imports each command's parts only when it runs, so that `--help` is quick. Exit codes: 0 done, 1 failed, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.version import installed_version
+
+if TYPE_CHECKING:
+    from gateway.settings import Loaded
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_CONFIG = 2
+
+_SETTINGS_OF = {
+    "serve": None,  # every one
+    "warm": ("redis_url", "data_dir", "log_level"),
+    "policy": ("policies", "models"),
+    "keys": ("redis_url", "data_dir"),
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code. argparse itself exits with 2 for wrong usage and 0 for --help."""
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    options = _parser(command).parse_args(arguments)
+    if options.command == "demo":
+        return _demo(options)
+    loaded = _load(options)
+    if loaded is None:
+        return EXIT_CONFIG
+    if options.command == "serve":
+        return _serve(loaded, print_config=options.print_config)
+    if options.command == "warm":
+        return _warm(loaded)
+    if options.command == "policy":
+        from gateway.commands import policy
+
+        act = policy.lint if options.action == "lint" else policy.show
+        return act(loaded.settings, as_json=options.json)
+    return _keys(loaded, options)
+
+
+def _serve(loaded: Loaded, *, print_config: bool) -> int:
+    if print_config:
+        from gateway.settings import describe
+
+        for line in describe(loaded):
+            sys.stdout.write(f"{line}\n")
+        return EXIT_OK
+    from gateway.workers import serve
+
+    return serve(loaded.settings)
+
+
+def _warm(loaded: Loaded) -> int:
+    from gateway.commands.redis import redis_for
+    from gateway.settings import export_metrics_dir
+
+    with redis_for(loaded.settings) as settings:
+        if settings is None:
+            return EXIT_FAILURE
+        metrics = settings.data_dir / "metrics"
+        metrics.mkdir(mode=0o700, parents=True, exist_ok=True)
+        export_metrics_dir(metrics)
+        from gateway.warm import run_warmer
+
+        return run_warmer(settings)
+
+
+def _keys(loaded: Loaded, options: argparse.Namespace) -> int:
+    from gateway.commands import keys
+
+    settings = loaded.settings
+    if options.action == "create":
+        models = None if options.models is None else [name.strip() for name in options.models.split(",")]
+        return keys.create(settings, tenant=options.tenant, name=options.name, models=models, as_json=options.json)
+    if options.action == "list":
+        return keys.show(settings, as_json=options.json)
+    return keys.revoke(settings, key_id=options.id, as_json=options.json)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from gateway.commands import demo
+
+    return demo.run_demo(base_url=options.base_url, api_key=options.api_key, sections=options.sections)
+
+
+def _load(options: argparse.Namespace) -> Loaded | None:
+    """Return the settings, or None after having said on stderr what is wrong with them."""
+    from gateway.settings import SettingsError, load_settings, process_environment
+
+    given = {name.removeprefix("set_"): value for name, value in vars(options).items() if name.startswith("set_")}
+    flags = {name: value for name, value in given.items() if value is not None}
+    try:
+        return load_settings(flags=flags, environment=process_environment(), config=options.config)
+    except SettingsError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"{problem}\n")
+        return None
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="foreword", description="An LLM gateway for chat bots.")
+    parser.add_argument("--version", action="version", version=f"foreword {installed_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="run the gateway")
+    serve.add_argument(
+        "--print-config", action="store_true", help="show every setting and where it came from, and stop"
+    )
+    warm = commands.add_parser("warm", help="run the warmer alone (serve starts one by itself)")
+    policy = commands.add_parser("policy", help="check or show the policies")
+    _actions(policy, lint="check policy files and the models file", show="show the routes of every policy")
+    keys = commands.add_parser("keys", help="make, list and revoke gateway keys")
+    _key_actions(keys)
+    _demo_options(commands.add_parser("demo", help="send a debate through the pipeline and show what comes back"))
+    for name, made in (("serve", serve), ("warm", warm), ("policy", policy), ("keys", keys)):
+        if name == command:
+            _add_settings(made, _SETTINGS_OF[name])
+    return parser
+
+
+def _actions(parser: argparse.ArgumentParser, **helps: str) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in helps.items():
+        actions.add_parser(name, help=text).add_argument("--json", action="store_true", help="JSON for scripts")
+
+
+def _key_actions(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a key and show it, this once")
+    create.add_argument("--tenant", default="default", help="who the key belongs to (default: %(default)s)")
+    create.add_argument("--name", default="", help="what to call it")
+    create.add_argument("--models", help="model names, separated by commas; without it every model")
+    listed = actions.add_parser("list", help="show all keys, without their secrets")
+    revoke = actions.add_parser("revoke", help="end a key, within a second")
+    revoke.add_argument("id", help="the key's id, key-…")
+    for action in (create, listed, revoke):
+        action.add_argument("--json", action="store_true", help="JSON for scripts")
+
+
+def _demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--base-url", help="a gateway that runs; without it one is started for the demo")
+    parser.add_argument("--api-key", help="a key of that gateway (default: FOREWORD_API_KEY)")
+    parser.add_argument("--sections", type=int, default=1, help="sections of the debate to send (default: %(default)s)")
+
+
+def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str] | None) -> None:
+    """Add a flag per setting. Values stay text: settings.py alone checks them, so that errors read the same."""
+    from gateway.settings import NOT_FLAGS, Settings
+
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings, named as the flags")
+    group = parser.add_argument_group("settings", "also as FOREWORD_<NAME> in the environment; flags win")
+    for name, field in Settings.model_fields.items():
+        if name in NOT_FLAGS or (names is not None and name not in names):
+            continue
+        flag = "--" + name.replace("_", "-")
+        text = (field.description or name).replace("%", "%%")
+        if isinstance(field.default, bool):
+            group.add_argument(flag, dest=f"set_{name}", action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            default = "" if field.default is None else f" (default: {field.default!s})"
+            metavar = name.rsplit("_", 1)[-1].upper()
+            group.add_argument(flag, dest=f"set_{name}", metavar=metavar, help=f"{text}{default}")

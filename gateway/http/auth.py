@@ -1,0 +1,69 @@
+"""Who is calling: a gateway key, or, where switched on, a direct local caller without one.
+
+Never compares or keeps a secret itself: keys.py does.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from aiohttp import web
+
+from gateway.errors import RequestFailed, http_failure
+from gateway.http.state import Services
+from gateway.keys import Caller
+from gateway.ports import StoreUnavailable
+
+LOOPBACK = Caller(tenant="local", key_id="loopback", allowed_models=None)
+_PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via", "Origin")
+
+
+async def caller_of(request: web.Request, services: Services) -> Caller:
+    """Return the caller. Raises RequestFailed: 401 without a valid key, 503 for an unknown key while Redis is away."""
+    given = request.headers.get("Authorization")
+    if given is None:
+        if services.settings.allow_unauthenticated_loopback and is_direct_local(request):
+            return LOOPBACK
+        raise http_failure(401, "no API key: send 'Authorization: Bearer <a gateway key>'")
+    scheme, _, secret = given.partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret:
+        raise http_failure(401, "the Authorization header must be 'Bearer <a gateway key>'")
+    known = services.keys.cached(secret)
+    if known is not None:
+        return known
+    try:
+        identified = await services.keys.identify(secret)
+    except StoreUnavailable:
+        raise RequestFailed(
+            "the key store is away and this key is not known here yet; try again",
+            status=503,
+            type="server_error",
+            code="key_store_unavailable",
+            retry_after_s=1.0,
+        ) from None
+    if identified is None:
+        raise http_failure(401, "this API key is unknown or revoked; see `foreword keys list`")
+    return identified
+
+
+def is_direct_local(request: web.Request) -> bool:
+    """Whether nothing suggests that a proxy on this host, or a web page, sent the request (wire.md)."""
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    if not isinstance(peer, tuple) or not ipaddress.ip_address(peer[0]).is_loopback:
+        return False
+    if any(name in request.headers for name in _PROXY_HEADERS):
+        return False
+    if request.method == "POST" and request.content_type != "application/json":
+        return False
+    return _is_loopback_host(request.headers.get("Host", ""))
+
+
+def _is_loopback_host(host: str) -> bool:
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False

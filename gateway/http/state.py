@@ -1,0 +1,46 @@
+"""What the endpoints share, under typed application keys. Wiring only; app.py fills it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from gateway.flow import Flow
+from gateway.keys import Keys
+from gateway.metrics import Metrics
+from gateway.outcome import Outcome
+from gateway.interactions import Interactions
+from gateway.ports import Clock
+from gateway.settings import Settings
+from policies.book import PolicyBook
+from router.deployments import LiteLLMDeployments
+from router.facts import DoorLimits
+
+
+@dataclass(slots=True, kw_only=True)
+class Services:
+    """One worker's parts. `is_ready` is False while starting and draining; `open_by_key` counts requests being served."""
+
+    settings: Settings
+    limits: DoorLimits
+    clock: Clock
+    keys: Keys
+    flow: Flow
+    interactions: Interactions
+    book: PolicyBook
+    deployments: LiteLLMDeployments
+    metrics: Metrics
+    sink: Callable[[Outcome], None]
+    report_crash: Callable[[str, BaseException], None]
+    redis_state: Callable[[], str]
+    details: Callable[[], dict[str, object]]
+    is_ready: bool = False
+    open_by_key: Counter[str] = field(default_factory=Counter)
+
+
+SERVICES = web.AppKey("services", Services)
+REQUEST_ID = web.RequestKey("request_id", str)
+CALLER_TENANT = web.RequestKey("tenant", str)

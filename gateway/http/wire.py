@@ -1,0 +1,206 @@
+"""Between HTTP and the flow: what headers and bodies ask for on the way in, and what the headers say on the way out.
+
+Parses at the edge, so that nothing behind it sees a header. Sends nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from gateway.errors import from_bad_request, http_failure
+from gateway.http.state import REQUEST_ID, Services
+from gateway.keys import Caller
+from gateway.trail import Ask, CacheControl, Trail
+from policies.model import Dialect
+from router.facts import BadRequest, read_request
+from router.types import ChatRequest
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TAG: Final = re.compile(r"[A-Za-z0-9._-]{1,32}=[A-Za-z0-9._:/-]{1,64}")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_SESSION: Final = re.compile(r"[\x21-\x7e]{1,128}")
+MAX_TAGS: Final = 16
+MAX_DEADLINE_MS: Final = 86_400_000
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """Return the client's request id where it is fit to be logged, else a new one."""
+    given = headers.get("x-request-id")
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else "req-" + secrets.token_hex(12)
+
+
+async def read_body(request: web.Request, services: Services) -> bytes:
+    """Return the whole body. Raises RequestFailed: 413 too large, 408 too slow, 400 encoded."""
+    limit = services.settings.max_body_bytes
+    if request.content_length is not None and request.content_length > limit:
+        raise http_failure(413, f"the body has {request.content_length} bytes, the most allowed is {limit}")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise http_failure(400, "Content-Encoding: send the body as it is (identity)", code="unsupported_encoding")
+    if request.content.is_eof():
+        return await _read(request, limit)
+    try:
+        async with asyncio.timeout(services.settings.body_read_timeout_s):
+            return await _read(request, limit)
+    except TimeoutError:
+        raise http_failure(408, f"the body did not arrive within {services.settings.body_read_timeout_s:g} s") from None
+
+
+async def _read(request: web.Request, limit: int) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise http_failure(413, f"the body has more than {limit} bytes, the most allowed") from None
+    except web.RequestPayloadError:
+        raise http_failure(400, "the body ended early or is badly chunked") from None
+
+
+def read_ask(
+    http: web.Request, body: bytes, services: Services, *, caller: Caller, dialect: Dialect, received_s: float
+) -> Ask:
+    """Turn one request into an Ask. Raises RequestFailed (400) naming the field or header."""
+    try:
+        request = read_request(body, dialect=dialect, limits=services.limits)
+    except BadRequest as exc:
+        raise from_bad_request(exc) from None
+    return ask_for(http, request, caller=caller, endpoint=dialect, received_s=received_s)
+
+
+def ask_for(http: web.Request, request: ChatRequest, *, caller: Caller, endpoint: str, received_s: float) -> Ask:
+    """Add what the headers ask for to a request that has been read."""
+    headers = http.headers
+    return Ask(
+        request=request,
+        caller=caller,
+        request_id=http[REQUEST_ID],
+        endpoint=endpoint,
+        received_s=received_s,
+        session=session_of(headers),
+        tags=tags_of(headers),
+        cache_control=cache_control_of(headers, request.document),
+        deadline_s=deadline_of(headers),
+        traceparent=traceparent_of(headers),
+    )
+
+
+def session_of(headers: Mapping[str, str]) -> str:
+    """Read `x-foreword-session`, which keeps a conversation together. Raises RequestFailed."""
+    session = headers.get("x-foreword-session", "")
+    if session and not _SESSION.fullmatch(session):
+        raise http_failure(400, "x-foreword-session: up to 128 printable characters without spaces")
+    return session
+
+
+def traceparent_of(headers: Mapping[str, str]) -> str | None:
+    """Return a well-formed W3C traceparent; another one is dropped, as the specification asks."""
+    trace = headers.get("traceparent")
+    return trace if trace is not None and _TRACEPARENT.fullmatch(trace) else None
+
+
+def tags_of(headers: Mapping[str, str]) -> frozenset[str]:
+    """Read `x-foreword-tags: task=fallacy, show=weekly`. Raises RequestFailed."""
+    given = headers.get("x-foreword-tags")
+    if not given:
+        return frozenset()
+    tags = frozenset(tag.strip() for tag in given.split(",") if tag.strip())
+    if len(tags) > MAX_TAGS or not all(_TAG.fullmatch(tag) for tag in tags):
+        raise http_failure(400, f"x-foreword-tags: at most {MAX_TAGS} comma-separated key=value pairs")
+    return tags
+
+
+def deadline_of(headers: Mapping[str, str]) -> float | None:
+    """Read `x-foreword-deadline-ms` as seconds. Raises RequestFailed."""
+    given = headers.get("x-foreword-deadline-ms")
+    if given is None:
+        return None
+    if not given.isascii() or not given.isdecimal() or not 1 <= int(given[:12]) <= MAX_DEADLINE_MS:
+        raise http_failure(400, f"x-foreword-deadline-ms: a whole number of milliseconds, 1 to {MAX_DEADLINE_MS}")
+    return int(given) / 1000
+
+
+def cache_control_of(headers: Mapping[str, str], document: Mapping[str, object]) -> CacheControl:
+    """Merge RFC 9111's Cache-Control with LiteLLM's `cache` object. Raises RequestFailed for a malformed object."""
+    given = headers.get("Cache-Control")
+    wished = document.get("cache")
+    if given is None and wished is None:
+        return _NO_WISHES
+    directives = _directives(given or "")
+    if wished is not None and not isinstance(wished, dict):
+        raise http_failure(400, "cache: expected an object {ttl, no-cache, no-store, namespace}", param="cache")
+    wished = wished or {}
+    namespace, ttl = wished.get("namespace", ""), wished.get("ttl")
+    if not isinstance(namespace, str) or (namespace and not _NAMESPACE.fullmatch(namespace)):
+        raise http_failure(
+            400, "cache.namespace: up to 64 letters, digits, '.', '_', ':', '-'", param="cache.namespace"
+        )
+    if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl < 1e9):
+        raise http_failure(400, "cache.ttl: expected seconds above 0", param="cache.ttl")
+    max_age = directives.get("max-age", "")
+    return CacheControl(
+        no_cache="no-cache" in directives or wished.get("no-cache") is True,
+        no_store="no-store" in directives or wished.get("no-store") is True,
+        only_if_cached="only-if-cached" in directives,
+        max_age_s=float(max_age) if max_age.isdecimal() else None,
+        ttl_s=float(ttl) if ttl is not None else None,
+        namespace=namespace,
+    )
+
+
+_NO_WISHES: Final = CacheControl()
+
+
+def _directives(header: str) -> dict[str, str]:
+    pairs = (part.strip().lower().partition("=") for part in header.split(","))
+    return {name.strip(): value.strip().strip('"') for name, _, value in pairs if name}
+
+
+def usd(nanousd: int) -> str:
+    """Return nano-dollars as a decimal string of dollars, exactly."""
+    return f"{nanousd // 1_000_000_000}.{nanousd % 1_000_000_000:09d}"
+
+
+def answer_headers(trail: Trail, *, now_s: float) -> dict[str, str]:
+    """Return what an answer says of itself (wire.md); a stream's cost is not known yet and is left out."""
+    route_class = trail.route_class
+    model, provider, _, simulated, _ = trail.answered_by()
+    overhead_s = max(0.0, now_s - trail.ask.received_s - trail.provider_wait_s())
+    headers = {
+        "x-request-id": trail.ask.request_id,
+        "x-foreword-cache": trail.cache,
+        "Cache-Status": _cache_status(trail),
+        "x-foreword-model": model,
+        "x-foreword-attempts": str(trail.attempts_so_far()),
+        "x-foreword-overhead-ms": f"{overhead_s * 1000:.3f}",
+    }
+    if route_class is not None:
+        headers["x-foreword-route"] = route_class.route.name
+        headers["x-foreword-policy"] = f"{route_class.policy}@{route_class.policy_version}"
+    if trail.plan is not None:
+        headers["x-foreword-reason"] = trail.plan.reason
+    if trail.stored is not None:
+        headers["Age"] = str(int(trail.age_s))
+    if simulated:
+        headers["x-foreword-simulated"] = "1"
+    if provider:
+        headers["x-foreword-provider"] = provider
+    flight = trail.flight
+    if flight is None or flight.finished is not None:
+        cost = trail.cost_nanousd()
+        headers["x-foreword-cost-usd"] = "unknown" if cost is None else usd(cost)
+        headers["x-foreword-saved-usd"] = usd(trail.saved_nanousd())
+    return headers
+
+
+def _cache_status(trail: Trail) -> str:
+    """RFC 9211."""
+    if trail.cache == "hit" and trail.stored is not None:
+        return f"foreword; hit; ttl={int(trail.stored.ttl_s - trail.age_s)}; detail={trail.tier}"
+    if trail.cache == "joined":
+        return "foreword; fwd=miss; collapsed"
+    return "foreword; fwd=miss" if trail.cache == "miss" else "foreword; fwd=bypass"

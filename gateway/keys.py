@@ -1,0 +1,244 @@
+"""Gateway keys: made, listed, revoked, and who stands behind one.
+
+Only the SHA-256 of a key is stored, and a key is shown once. Must not log, and must not let a secret into an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from gateway.ports import Clock, StoreUnavailable
+
+PREFIX = "sk-fw-"
+RECORDS = "foreword:keys"
+FIRST = "foreword:keys:first"
+SHAPE = re.compile(r"sk-fw-[A-Za-z0-9_-]{43}")
+
+T = TypeVar("T")
+
+
+class Records(Protocol):
+    """Hashes that never expire, shared by every worker. All raise StoreUnavailable."""
+
+    async def hash_get(self, key: str, field: str) -> bytes | None: ...
+
+    async def hash_set(self, key: str, field: str, value: bytes, *, only_new: bool = False) -> bool:
+        """Write and return whether it was written; `only_new`: unless the field was there, atomically."""
+        ...
+
+    async def hash_all(self, key: str) -> Mapping[str, bytes]: ...
+
+    async def hash_delete(self, key: str, field: str) -> bool: ...
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored of a key. Times are Unix seconds; `models` None means every model."""
+
+    id: str
+    name: str
+    tenant: str
+    models: tuple[str, ...] | None
+    created_at: float
+    revoked_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who a request comes from; `allowed_models` None means every model."""
+
+    tenant: str
+    key_id: str
+    allowed_models: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedKey:
+    """A new key: the only value that ever holds its secret."""
+
+    record: KeyRecord
+    secret: str = field(repr=False)
+
+
+class Keys:
+    """The gateway's keys, and what this worker has verified of them.
+
+    A verified key is asked about again before `recheck_s` is over, so a revoked one stops within that time; while the
+    store is away it works for `grace_s` after it was last verified. Keys that nobody made cost a look-up each: at most
+    `unknown_per_s` of them a second, and none again within `unknown_ttl_s`. Memory is bounded by `max_known` and
+    `max_unknown` entries.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        clock: Clock,
+        *,
+        recheck_s: float = 1.0,
+        grace_s: float = 60.0,
+        unknown_ttl_s: float = 5.0,
+        unknown_per_s: float = 1000.0,
+        max_known: int = 10_000,
+        max_unknown: int = 10_000,
+    ) -> None:
+        self._records = records
+        self._clock = clock
+        self._recheck_s = recheck_s
+        self._grace_s = grace_s
+        self._unknown_ttl_s = unknown_ttl_s
+        self._max_known = max_known
+        self._max_unknown = max_unknown
+        self._known: dict[bytes, _Verified] = {}
+        self._unknown: dict[bytes, float] = {}
+        self._lookups = _Bucket(clock, per_s=unknown_per_s)
+
+    async def create(self, tenant: str, *, name: str = "", models: Sequence[str] | None = None) -> CreatedKey:
+        """Make a key for `tenant`, which may use `models` or, with None, every model.
+
+        Names need not be unique. Raises StoreUnavailable, after which a key may exist whose secret nobody knows.
+        """
+        secret = PREFIX + secrets.token_urlsafe(32)
+        record = KeyRecord(
+            id=f"key-{secrets.token_hex(6)}",
+            name=name,
+            tenant=tenant,
+            models=None if models is None else tuple(models),
+            created_at=self._clock.now(),
+        )
+        await self._records.hash_set(RECORDS, _digest(secret).hex(), msgspec.json.encode(record), only_new=True)
+        return CreatedKey(record=record, secret=secret)
+
+    async def ensure_first(self) -> CreatedKey | None:
+        """Make the data set's first key (tenant "default"), or return None where there is or ever was one.
+
+        Of many processes that start together, one gets the key. Raises StoreUnavailable.
+        """
+        if await self._records.hash_get(FIRST, "id") is not None or await self._records.hash_all(RECORDS):
+            return None
+        # The key comes before the claim: whoever dies in between leaves a key that nobody knows, not a data set
+        # that can never print one.
+        created = await self.create("default", name="first")
+        if await self._records.hash_set(FIRST, "id", created.record.id.encode(), only_new=True):
+            return created
+        await self._records.hash_delete(RECORDS, _digest(created.secret).hex())
+        return None
+
+    async def list(self) -> tuple[KeyRecord, ...]:
+        """Return all keys, revoked ones too, oldest first. Raises StoreUnavailable."""
+        found = [_decoded(raw) for raw in (await self._records.hash_all(RECORDS)).values()]
+        return tuple(sorted(found, key=lambda record: (record.created_at, record.id)))
+
+    async def revoke(self, key_id: str) -> KeyRecord | None:
+        """Revoke for good and return the record; None where no key has that id. Raises StoreUnavailable."""
+        for digest, raw in (await self._records.hash_all(RECORDS)).items():
+            record = _decoded(raw)
+            if record.id != key_id:
+                continue
+            if record.revoked_at is None:
+                record = msgspec.structs.replace(record, revoked_at=self._clock.now())
+                await self._records.hash_set(RECORDS, digest, msgspec.json.encode(record))
+            self._known.pop(bytes.fromhex(digest), None)
+            return record
+        return None
+
+    def cached(self, secret: str) -> Caller | None:
+        """Return the caller where this worker verified the key a moment ago; None says: ask `identify`."""
+        verified = self._known.get(_digest(secret))
+        if verified is None or self._clock.monotonic() >= verified.due:
+            return None
+        return verified.caller
+
+    async def identify(self, secret: str) -> Caller | None:
+        """Return who holds the key, None where it is unknown, revoked or no key at all.
+
+        Raises StoreUnavailable where the store is away and this worker has not verified the key within the grace, or
+        where too many unknown keys are being tried.
+        """
+        if SHAPE.fullmatch(secret) is None:
+            return None
+        digest, now = _digest(secret), self._clock.monotonic()
+        verified = self._known.get(digest)
+        if verified is not None:
+            return verified.caller if now < verified.due else await self._again(digest, verified, now)
+        if now < self._unknown.get(digest, 0.0):
+            return None
+        if not self._lookups.take():
+            raise StoreUnavailable("too many unknown keys are being tried; known ones still work")
+        return await self._look_up(digest, now)
+
+    async def _again(self, digest: bytes, verified: _Verified, now: float) -> Caller | None:
+        """Ask about a known key once more. Meanwhile others go on with what is known, for a tenth of `recheck_s`."""
+        verified.due = now + self._recheck_s / 10
+        try:
+            return await self._look_up(digest, now)
+        except StoreUnavailable:
+            if now < verified.verified_at + self._grace_s:
+                return verified.caller
+            self._known.pop(digest, None)
+            raise
+
+    async def _look_up(self, digest: bytes, asked_at: float) -> Caller | None:
+        raw = await self._records.hash_get(RECORDS, digest.hex())
+        record = None if raw is None else _decoded(raw)
+        if record is None or record.revoked_at is not None:
+            self._known.pop(digest, None)
+            _keep(self._unknown, digest, asked_at + self._unknown_ttl_s, self._max_unknown)
+            return None
+        models = None if record.models is None else frozenset(record.models)
+        caller = Caller(tenant=record.tenant, key_id=record.id, allowed_models=models)
+        due = asked_at + self._recheck_s * 0.8
+        _keep(self._known, digest, _Verified(caller, verified_at=asked_at, due=due), self._max_known)
+        return caller
+
+
+class _Verified:
+    """A caller, when the store vouched for it, and when to ask again (both monotonic seconds)."""
+
+    __slots__ = ("caller", "due", "verified_at")
+
+    def __init__(self, caller: Caller, *, verified_at: float, due: float) -> None:
+        self.caller = caller
+        self.verified_at = verified_at
+        self.due = due
+
+
+class _Bucket:
+    """A token bucket that holds one second's worth."""
+
+    def __init__(self, clock: Clock, *, per_s: float) -> None:
+        self._clock = clock
+        self._per_s = per_s
+        self._tokens = per_s
+        self._filled_at = clock.monotonic()
+
+    def take(self) -> bool:
+        now = self._clock.monotonic()
+        self._tokens = min(self._per_s, self._tokens + (now - self._filled_at) * self._per_s)
+        self._filled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+def _digest(secret: str) -> bytes:
+    # "replace": a header may hold lone surrogates, and "?" is in no key.
+    return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
+
+
+def _decoded(raw: bytes) -> KeyRecord:
+    return msgspec.json.decode(raw, type=KeyRecord)
+
+
+def _keep(entries: dict[bytes, T], digest: bytes, entry: T, limit: int) -> None:
+    """Put `entry` last and drop the oldest beyond `limit`."""
+    entries.pop(digest, None)
+    entries[digest] = entry
+    if len(entries) > limit:
+        del entries[next(iter(entries))]

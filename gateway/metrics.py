@@ -1,0 +1,179 @@
+"""Every metric of the gateway: the one owner of the registry and the only importer of prometheus_client.
+
+Must not hold a label that a client can choose: unknown models, routes, providers and codes are counted as "other".
+PROMETHEUS_MULTIPROC_DIR, if used, is set before this module is imported (settings.export_metrics_dir).
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from gateway.outcome import Outcome
+from gateway.ports import Clock
+from gateway.recording import Observe, OutcomeRecorder
+from gateway.series import (
+    COUNTERS,
+    DISTRIBUTIONS,
+    LEVELS,
+    OTHER,
+    REDIS_OPERATIONS,
+    KnownLabels,
+    zeros,
+)
+from gateway.tally import Count, Spread
+
+__all__ = ["KnownLabels", "Metrics", "forget_process", "watch_loop_lag"]
+
+FLUSH_S = 0.1
+
+_Key = tuple[str, ...]
+
+
+class Metrics:
+    """The registry of one process. One thread records; `flush` and `render` may run in others.
+
+    Other processes see what was recorded here after the next `flush` (see `watch_loop_lag`); `render` flushes first.
+    `multiprocess_dir` is the directory that all processes of this gateway share, None for a process that counts alone.
+    """
+
+    def __init__(self, *, version: str, known: KnownLabels, multiprocess_dir: Path | None = None) -> None:
+        self._registry = CollectorRegistry()
+        self._multiprocess_dir = multiprocess_dir
+        self._known = known
+        self._recorder = OutcomeRecorder(self._child, known)
+        self._tallies: dict[tuple[str, _Key], Count | Spread] = {}
+        self._lock = threading.Lock()
+        self._policy: str | None = None
+        registry = self._registry
+        self._counters = {row.name: Counter(row.name, row.text, row.labels, registry=registry) for row in COUNTERS}
+        self._histograms = {
+            row.name: Histogram(row.name, row.text, row.labels, buckets=row.buckets, registry=registry)
+            for row in DISTRIBUTIONS
+        }
+        self._gauges = {
+            row.name: Gauge(row.name, row.text, row.labels, registry=registry, multiprocess_mode=row.mode)
+            for row in LEVELS
+        }
+        self._gauges["foreword_build_info"].labels(version, platform.python_version()).set(1)
+        self._create_zeros()
+
+    def update_labels(self, known: KnownLabels) -> None:
+        """Replace the known label values after a reload; series that exist stay."""
+        self._known = known
+        self._recorder = OutcomeRecorder(self._child, known)
+        self._create_zeros()
+
+    def record(self, outcome: Outcome) -> None:
+        """Count one ended request: a function of the outcome alone, below 10 µs for a plain one."""
+        with self._lock:
+            self._recorder.record(outcome)
+
+    def flush(self) -> None:
+        """Publish to the shared files what was recorded since the last flush."""
+        with self._lock:
+            for tally in self._tallies.values():
+                tally.drain()
+
+    def render(self) -> tuple[bytes, str]:
+        """Return the text exposition and its content type. Reads files in multiprocess mode: call it in a thread."""
+        self.flush()
+        registry = self._registry
+        if self._multiprocess_dir is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, path=str(self._multiprocess_dir))  # type: ignore[no-untyped-call]
+        return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def http_request(self, endpoint: str, status: int) -> None:
+        """Count one HTTP exchange, whatever it was."""
+        name = endpoint if endpoint in self._known.endpoints else OTHER
+        self._child("foreword_http_requests", name, f"{status // 100}xx")(1)
+
+    def in_flight_changed(self, by: Literal[1, -1]) -> None:
+        """Move the number of requests being worked on."""
+        self._gauges["foreword_in_flight_requests"].inc(by)
+
+    def redis_call(self, operation: str, seconds: float, *, failed: bool) -> None:
+        """Count one Redis round trip; `operation` outside REDIS_OPERATIONS is "other"."""
+        name = operation if operation in REDIS_OPERATIONS else OTHER
+        self._child("foreword_redis_duration_seconds", name)(seconds)
+        if failed:
+            self._child("foreword_redis_failures", name)(1)
+
+    def policy_loaded(self, version: str) -> None:
+        """Say that `version` is in force from now on."""
+        if self._policy is not None:
+            self._gauges["foreword_policy_info"].labels(self._policy).set(0)
+        self._gauges["foreword_policy_info"].labels(version).set(1)
+        self._policy = version
+        self._child("foreword_policy_reloads", "loaded")(1)
+
+    def policy_rejected(self) -> None:
+        """Count a reload that kept the last good version."""
+        self._child("foreword_policy_reloads", "rejected")(1)
+
+    def ledger_dropped(self, entries: int) -> None:
+        """Count ledger entries that were lost."""
+        self._child("foreword_ledger_dropped_entries")(entries)
+
+    def loop_lag(self, seconds: float) -> None:
+        """Observe by how much a timer of the event loop was late."""
+        self._child("foreword_event_loop_lag_seconds")(seconds)
+
+    def warmer_recorded(self, events: int, *, lag_s: float, window_events: int) -> None:
+        """Say what the warmer has read, how far behind the ledger's newest entry it is, and what it remembers."""
+        self._child("foreword_warmer_events")(events)
+        self._gauges["foreword_warmer_lag_seconds"].set(lag_s)
+        self._gauges["foreword_warmer_window_events"].set(window_events)
+
+    def _child(self, name: str, *labels: str) -> Observe:
+        """Return what adds to a counter or observes in a histogram, creating the series at zero."""
+        tally = self._tallies.get((name, labels))
+        if tally is None:
+            tally = self._tallies[name, labels] = self._make_tally(name, labels)
+        return tally.add
+
+    def _make_tally(self, name: str, labels: _Key) -> Count | Spread:
+        counter = self._counters.get(name)
+        if counter is not None:
+            return Count((counter.labels(*labels) if labels else counter).inc)
+        parent = self._histograms[name]
+        histogram = parent.labels(*labels) if labels else parent
+        # prometheus_client takes histogram values one by one only; adding to its buckets takes them by the batch.
+        buckets, total = histogram._buckets, histogram._sum
+
+        def publish(counts: Sequence[int], gained: float) -> None:
+            for bucket, count in zip(buckets, counts, strict=True):
+                if count:
+                    bucket.inc(count)
+            total.inc(gained)
+
+        return Spread(parent._upper_bounds[:-1], publish)
+
+    def _create_zeros(self) -> None:
+        for name, labels in zeros(self._known):
+            self._child(name, *labels)
+
+
+async def watch_loop_lag(metrics: Metrics, clock: Clock, *, interval_s: float = FLUSH_S) -> None:
+    """Every `interval_s` observe how late the event loop is and flush `metrics`, for ever; cancel to end it."""
+    try:
+        while True:
+            due = clock.monotonic() + interval_s
+            await clock.sleep(interval_s)
+            metrics.loop_lag(max(0.0, clock.monotonic() - due))
+            metrics.flush()
+    finally:
+        metrics.flush()
+
+
+def forget_process(pid: int, directory: Path) -> None:
+    """Drop the live gauges of a process that has ended; its counters stay, so that totals never fall."""
+    mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]

@@ -1,0 +1,67 @@
+"""What became of one request, as one value: metrics, the ledger line and the access log are functions of it.
+
+Holds no prompt text, no answer text and no key.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from router.types import AttemptRecord, Usage
+
+Origin = Literal["user", "pipeline", "warmer"]
+Result = Literal["ok", "error", "cancelled"]
+CacheStatus = Literal["hit", "semantic-hit", "joined", "stale", "miss", "bypass"]
+CacheTier = Literal["none", "memory", "redis", "inflight", "segment"]
+Source = Literal["gateway", "provider"]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request as it ended. Durations in seconds, money in nano-dollars, `started_at` in Unix seconds.
+
+    `cost_nanousd` is None where the model has no known price; `saved_nanousd` is what a hit or a join did not spend.
+    An interaction is one user-origin Outcome; `interaction_cost_nanousd` is what it cost in all: its own provider calls,
+    or, for a pipeline, those of its steps (whose own Outcomes carry `cost_nanousd`, so that no dollar counts twice).
+    `overhead_s` is total time minus the time spent waiting for providers and for a slow client.
+    """
+
+    request_id: str
+    origin: Origin
+    endpoint: str
+    started_at: float
+    result: Result
+    status: int
+    tenant: str = ""
+    key_id: str = ""
+    session: str = ""
+    policy: str = ""
+    policy_version: str = ""
+    route: str = ""
+    reason: str = ""
+    tags: tuple[str, ...] = ()
+    requested_model: str = ""
+    routed_model: str = ""
+    response_model: str = ""
+    provider: str = ""
+    is_simulated: bool = False
+    stream: bool = False
+    cache: CacheStatus = "bypass"
+    cache_tier: CacheTier = "none"
+    cache_key: str = ""
+    age_s: float = 0.0
+    input_tokens_estimate: int = 0
+    usage: Usage = Usage()
+    cost_nanousd: int | None = 0
+    saved_nanousd: int = 0
+    interaction_cost_nanousd: int = 0
+    finish_reasons: tuple[str, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
+    error_code: str = ""
+    error_type: str = ""
+    error_source: Source | Literal[""] = ""
+    total_s: float = 0.0
+    first_token_s: float | None = None
+    overhead_s: float = 0.0
+    parent_request_id: str = ""

@@ -1,0 +1,46 @@
+"""Protocols of the gateway's own plug-ins: where answers are stored, and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer in time or at all; callers go on without it and say so."""
+
+
+class Store(Protocol):
+    """A byte store with expiry, shared by every worker. Keys are str, values bytes.
+
+    No call waits longer than the store's own bound (50 ms by default) before StoreUnavailable.
+    A cancelled caller loses its reply, never another caller's.
+    """
+
+    async def get(self, key: str) -> bytes | None:
+        """Return the value, or None where there is none or it has expired. Raises StoreUnavailable."""
+        ...
+
+    async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        """Store for `ttl_s` seconds, replacing. Raises StoreUnavailable."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        """Delete and return how many existed. Raises StoreUnavailable."""
+        ...
+
+    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None:
+        """Append to a stream that keeps about its newest `max_entries`. Raises StoreUnavailable."""
+        ...
+
+
+class Clock(Protocol):
+    """The router's clock with the time of day added."""
+
+    def monotonic(self) -> float: ...
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        ...
+
+    async def sleep(self, delay_s: float) -> None: ...

@@ -1,0 +1,205 @@
+"""The table of metric series and the closed sets of their labels, as plain data.
+
+Must not import a metrics library, and must not name a label that a client can choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from gateway.outcome import CacheStatus, Result, Source
+from router.errors import ErrorKind
+
+OTHER = "other"
+NONE = "none"
+
+# OpenTelemetry's advised boundaries for GenAI durations and token counts.
+_OPERATION_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_FIRST_TOKEN_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
+_REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_OVERHEAD_S = (
+    *(0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075),
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 1.0),
+)
+_LATENCY_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_AGE_S = (1, 10, 60, 300, 900, 3600, 14400, 43200, 86400, 604800)
+_COST_USD = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
+
+_GATEWAY_CODES = (
+    *("budget_exceeded", "deadline_exceeded", "overloaded", "no_candidate", "invalid_api_key", "model_not_found"),
+    *("context_length_exceeded", "content_policy_violation", "rate_limit_exceeded", "insufficient_quota"),
+    *("provider_error", "provider_unreachable", "provider_timeout", "stream_cut", "malformed_answer", "interrupted"),
+    *("model_not_allowed", "wrong_model_mode", "unsupported_capability", "invalid_request", "forbidden", "not_found"),
+    *("method_not_allowed", "request_timeout", "body_too_large", "unavailable", "internal_error"),
+)
+ERROR_CODES = frozenset({*_GATEWAY_CODES, *get_args(ErrorKind)})
+ERROR_TYPES = frozenset(
+    {
+        *("invalid_request_error", "authentication_error", "permission_error", "not_found_error", "rate_limit_error"),
+        *("server_error", "api_error", "timeout_error", "overloaded_error", "insufficient_quota", "provider_error"),
+    }
+)
+REDIS_OPERATIONS = ("get", "put", "delete", "append", "read", "other")
+STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
+_TIERS = ("memory", "redis", "inflight", "segment")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownLabels:
+    """The label values that exist now: from the policies, models.yaml and the HTTP routes, never from a client."""
+
+    models: frozenset[str] = frozenset()
+    providers: frozenset[str] = frozenset()
+    routes: frozenset[str] = frozenset()
+    endpoints: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric: its name in Prometheus form (counters without `_total`), its help text and its labels."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution(Series):
+    """A histogram; `buckets` are upper bounds."""
+
+    buckets: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Level(Series):
+    """A gauge; `mode` says how the values of several processes become one. Both forget processes that have ended."""
+
+    mode: Literal["livesum", "livemax"] = "livemax"
+
+
+_CALL = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+
+COUNTERS = (
+    Series(
+        "foreword_requests",
+        "Requests ended, pipeline steps and warms included",
+        ("route", "model", "cache", "result", "origin"),
+    ),
+    Series("foreword_errors", "Requests that ended in an error", ("type", "code", "source")),
+    Series("foreword_cache_lookups", "Cache look-ups by tier", ("tier", "result")),
+    Series("foreword_joined_requests", "Requests that shared another's provider call", ("route",)),
+    Series("foreword_attempts", "Provider calls", ("provider", "model", "reason", "result")),
+    Series("foreword_cost_usd", "Spent on provider calls, in USD", ("provider", "model", "origin")),
+    Series("foreword_saved_cost_usd", "Not spent thanks to hits and joins, in USD", ("model", "cache", "origin")),
+    Series("foreword_unpriced_requests", "Provider answers of models without a known price", ("model",)),
+    Series("foreword_http_requests", "HTTP exchanges", ("endpoint", "status")),
+    Series("foreword_policy_reloads", "Policy loads by result", ("result",)),
+    Series("foreword_redis_failures", "Redis round trips that failed", ("operation",)),
+    Series("foreword_ledger_dropped_entries", "Ledger entries lost"),
+    Series("foreword_warmer_events", "Ledger entries that the warmer has recorded"),
+)
+DISTRIBUTIONS = (
+    Distribution("foreword_request_duration_seconds", "Total time", ("route", "cache", "origin"), _REQUEST_S),
+    Distribution(
+        "foreword_overhead_seconds",
+        "Time in the gateway: not waiting for a provider or a slow client",
+        ("cache",),
+        _OVERHEAD_S,
+    ),
+    Distribution(
+        "foreword_interaction_duration_seconds", "What users waited for", ("endpoint", "cache", "result"), _REQUEST_S
+    ),
+    Distribution(
+        "foreword_interaction_cost_usd", "What one user interaction cost, its steps included", ("endpoint",), _COST_USD
+    ),
+    Distribution("foreword_cache_hit_age_seconds", "Age of answers when served", ("tier",), _AGE_S),
+    Distribution("gen_ai_client_operation_duration_seconds", "One provider call", (*_CALL, "error_type"), _OPERATION_S),
+    Distribution("gen_ai_server_time_to_first_token_seconds", "Provider's first token", _CALL, _FIRST_TOKEN_S),
+    Distribution(
+        "gen_ai_client_token_usage",
+        "Tokens of one provider answer; input includes cached",
+        (*_CALL, "gen_ai_token_type"),
+        _TOKENS,
+    ),
+    Distribution("foreword_redis_duration_seconds", "Redis round trips", ("operation",), _LATENCY_S),
+    Distribution("foreword_event_loop_lag_seconds", "How late timers of the event loop were", (), _LATENCY_S),
+)
+LEVELS = (
+    Level("foreword_build_info", "What is running; always 1", ("version", "python")),
+    Level("foreword_in_flight_requests", "Requests being worked on", (), "livesum"),
+    Level("foreword_policy_info", "1 for the policy version in force", ("version",)),
+    Level("foreword_warmer_lag_seconds", "How far behind the newest ledger entry the warmer is"),
+    Level("foreword_warmer_window_events", "Events that the warmer remembers"),
+)
+
+
+def closed(value: str, known: Collection[str]) -> str:
+    """Return `value` if known, "none" if empty, else "other"."""
+    if not value:
+        return NONE
+    return value if value in known else OTHER
+
+
+def operation_of(endpoint: str) -> str:
+    """Return OpenTelemetry's name for what an endpoint does."""
+    return "embeddings" if "embeddings" in endpoint else "chat"
+
+
+def lookups_of(cache: str, tier: str) -> tuple[tuple[str, str], ...]:
+    """Say which tiers were asked and what they said; the order of tiers is memory, in flight, Redis."""
+    if cache == "bypass":
+        return ()
+    if cache == "miss":
+        return (("memory", "miss"), ("redis", "miss"))
+    if cache == "joined":
+        return (("memory", "miss"), ("inflight", "hit"))
+    if tier == "redis":
+        return (("memory", "miss"), ("redis", "hit"))
+    return ((tier, "hit"),)
+
+
+def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield (series, label values) that are to exist at zero, so that rates and alerts see a first increment."""
+    yield from _request_zeros(known)
+    yield from _provider_zeros(known.providers or (NONE,))
+    for model in (NONE, *sorted(known.models)):
+        yield "foreword_unpriced_requests", (model,)
+        yield "foreword_saved_cost_usd", (model, "hit", "user")
+    for tier in _TIERS:
+        yield "foreword_cache_hit_age_seconds", (tier,)
+        yield from (("foreword_cache_lookups", (tier, found)) for found in ("hit", "miss"))
+    for operation in REDIS_OPERATIONS:
+        yield "foreword_redis_duration_seconds", (operation,)
+        yield "foreword_redis_failures", (operation,)
+    for result in ("loaded", "rejected"):
+        yield "foreword_policy_reloads", (result,)
+
+
+def _request_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for route in (NONE, *sorted(known.routes)):
+        yield "foreword_joined_requests", (route,)
+        yield "foreword_request_duration_seconds", (route, "miss", "user")
+        for cache, result in (("hit", "ok"), ("miss", "ok"), ("miss", "error"), ("bypass", "error")):
+            yield "foreword_requests", (route, NONE, cache, result, "user")
+    for cache in get_args(CacheStatus):
+        yield "foreword_overhead_seconds", (cache,)
+    for endpoint in (OTHER, *sorted(known.endpoints)):
+        yield from (("foreword_http_requests", (endpoint, status)) for status in STATUS_CLASSES)
+        yield "foreword_interaction_cost_usd", (endpoint,)
+        yield "foreword_interaction_duration_seconds", (endpoint, "miss", "ok")
+    for source in get_args(Source):
+        yield "foreword_errors", (NONE, NONE, source)
+
+
+def _provider_zeros(providers: Collection[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for provider in sorted(providers):
+        call = ("chat", provider, NONE)
+        yield "foreword_cost_usd", (provider, NONE, "user")
+        for reason in ("first", "retry", "fallback"):
+            yield from (("foreword_attempts", (provider, NONE, reason, result)) for result in get_args(Result))
+        yield "gen_ai_client_operation_duration_seconds", (*call, "")
+        yield "gen_ai_server_time_to_first_token_seconds", call
+        yield from (("gen_ai_client_token_usage", (*call, kind)) for kind in ("input", "output", "cached"))

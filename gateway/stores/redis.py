@@ -1,0 +1,274 @@
+"""The store of record: Redis 6.2 or later, on one connection that concurrent callers share.
+
+The only module that knows the redis library. Every command names one key, so that a Cluster can follow; cache keys
+bring their own hash tag. Never logs: callers read `state` or pass `on_transition`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Self
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import RedisError, ResponseError
+
+from gateway.lane import Command, Lane, LinkDown, Refused, State, Transition
+from gateway.ports import Clock, StoreUnavailable
+from gateway.supervisor import Supervisor
+
+PAGE = 500
+"""Elements asked for in one step of a scan: a few milliseconds of parsing at most."""
+
+
+class RedisStore:
+    """Bytes with expiry, hashes and streams in Redis; see gateway.lane for what a slow or absent server does.
+
+    `url` is redis://, rediss:// (TLS) or unix://. No call waits longer than `timeout_s` before StoreUnavailable.
+    Connects on first use, in the loop that runs then; raises ValueError where the URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        supervisor: Supervisor,
+        timeout_s: float = 0.05,
+        probe_interval_s: float = 0.25,
+        on_transition: Callable[[Transition], None] | None = None,
+    ) -> None:
+        self._lane = Lane(
+            _Connection(url, ping_timeout_s=timeout_s),
+            supervisor=supervisor,
+            timeout_s=timeout_s,
+            probe_interval_s=probe_interval_s,
+            on_transition=on_transition,
+        )
+
+    @classmethod
+    def from_settings(
+        cls,
+        url: str,
+        *,
+        clock: Clock,
+        supervisor: Supervisor,
+        max_bytes: int,
+        timeout_s: float,
+        on_transition: Callable[[Transition], None] | None = None,
+    ) -> Self:
+        """Return a store as the table of stores makes them; Redis keeps its own time and memory."""
+        del clock, max_bytes
+        return cls(url, supervisor=supervisor, timeout_s=timeout_s, on_transition=on_transition)
+
+    @property
+    def state(self) -> State:
+        """Return "down" from the first failure until a probe has succeeded."""
+        return self._lane.state
+
+    async def get(self, key: str) -> bytes | None:
+        """Return the value, or None where there is none or it has expired. Raises StoreUnavailable."""
+        return _optional(await self._ask("GET", key))
+
+    async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        """Store for `ttl_s` seconds, replacing; 0 or less only deletes. Raises StoreUnavailable."""
+        if ttl_s <= 0:
+            await self._ask("UNLINK", key)
+        else:
+            await self._ask("SET", key, value, "PX", max(1, round(ttl_s * 1000)))
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        """Delete and return how many existed. Raises StoreUnavailable."""
+        return sum(_integer(reply) for reply in await self._ask_all([("UNLINK", key) for key in keys]))
+
+    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None:
+        """Append in one round trip; the stream keeps `max_entries` and up to one node (about 100) more.
+
+        Raises StoreUnavailable, after which some or all entries may be in the stream.
+        """
+        commands: list[Command] = [("XADD", stream, "*", "d", entry) for entry in entries[:-1]]
+        commands += [("XADD", stream, "MAXLEN", "~", max_entries, "*", "d", entry) for entry in entries[-1:]]
+        await self._ask_all(commands)
+
+    async def read(self, stream: str, *, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
+        """Return up to `limit` entries (id, bytes) with ids after `after`, oldest first. Raises StoreUnavailable.
+
+        An id is `{Unix milliseconds}-{number}`; "0-0" reads from the start.
+        """
+        reply = await self._ask("XRANGE", stream, f"({after}", "+", "COUNT", limit)
+        return [(_text(entry_id), _fields(fields)[b"d"]) for entry_id, fields in map(_pair, _list(reply))]
+
+    async def hash_get(self, key: str, field: str) -> bytes | None:
+        """Return one field of a hash, None where there is none. Raises StoreUnavailable."""
+        return _optional(await self._ask("HGET", key, field))
+
+    async def hash_set(self, key: str, field: str, value: bytes, *, only_new: bool = False) -> bool:
+        """Set one field of a hash and return whether it was written (`only_new`: unless it was there).
+
+        Atomic across processes. Raises StoreUnavailable, after which the field may be written.
+        """
+        if only_new:
+            return _integer(await self._ask("HSETNX", key, field, value)) == 1
+        await self._ask("HSET", key, field, value)
+        return True
+
+    async def hash_all(self, key: str) -> Mapping[str, bytes]:
+        """Return a whole hash, read in pages so that a big one stalls nobody. Raises StoreUnavailable."""
+        found: dict[str, bytes] = {}
+        cursor = "0"
+        while True:
+            after, elements = _pair(await self._ask("HSCAN", key, cursor, "COUNT", PAGE))
+            found.update((_text(field), value) for field, value in _fields(elements).items())
+            cursor = _text(after)
+            if cursor == "0":
+                return found
+
+    async def hash_delete(self, key: str, field: str) -> bool:
+        """Delete one field of a hash and return whether it was there. Raises StoreUnavailable."""
+        return _integer(await self._ask("HDEL", key, field)) == 1
+
+    async def scan(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names of all keys that begin with `prefix`; one may come twice. Raises StoreUnavailable."""
+        pattern = "".join(f"\\{letter}" if letter in "*?[]\\^" else letter for letter in prefix) + "*"
+        cursor = "0"
+        while True:
+            after, names = _pair(await self._ask("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE))
+            for name in _list(names):
+                yield _text(name)
+            cursor = _text(after)
+            if cursor == "0":
+                return
+
+    async def close(self) -> None:
+        """Drop the connection; whoever waits gets StoreUnavailable. Idempotent."""
+        await self._lane.close()
+
+    async def _ask(self, *command: str | bytes | int) -> object:
+        return _accepted(command, (await self._lane.ask(command))[0])
+
+    async def _ask_all(self, commands: Sequence[Command]) -> list[object]:
+        if not commands:
+            return []
+        replies = await self._lane.ask(*commands)
+        return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
+
+
+class _Connection:
+    """A Link over redis-py's connection: it connects, signs in and parses; it never retries or times out by itself."""
+
+    def __init__(self, url: str, *, ping_timeout_s: float) -> None:
+        pool = ConnectionPool.from_url(url)  # reads the URL; its connections are never used
+        self._class = pool.connection_class
+        self._options = pool.connection_kwargs | {
+            "protocol": 2,  # no HELLO, no push messages between replies
+            "maint_notifications_config": None,
+            "maint_notifications_pool_handler": None,
+            "driver_info": None,
+            "decode_responses": False,
+            "socket_timeout": None,
+            "retry": None,
+            "retry_on_timeout": False,
+            "retry_on_error": [],
+            "health_check_interval": 0,
+        }
+        self._ping_timeout_s = ping_timeout_s
+        self._connection: AbstractConnection | None = None
+
+        try:
+            self._new()
+        except (TypeError, RedisError) as error:
+            raise ValueError(f"redis URL: {error}: must have options that redis-py knows, or none") from error
+
+    def _new(self) -> AbstractConnection:
+        return self._class(**self._options)
+
+    async def open(self) -> None:
+        await self.drop()
+        self._connection = connection = self._new()
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
+        except (RedisError, OSError) as error:
+            raise LinkDown(f"cannot connect: {_why(error)}") from error
+        try:
+            async with asyncio.timeout(self._ping_timeout_s):
+                (reply,) = await self.round_trip([("PING",)])
+        except TimeoutError:
+            raise LinkDown(f"no answer to PING within {self._ping_timeout_s * 1000:g} ms") from None
+        if reply != b"PONG":
+            raise LinkDown(f"PING was answered with {reply.code if isinstance(reply, Refused) else 'something else'}")
+
+    async def round_trip(self, commands: Sequence[Command]) -> Sequence[object]:
+        if self._connection is None:
+            raise LinkDown("not connected")
+        try:
+            await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+            return [await self._reply(self._connection) for _ in commands]
+        except (RedisError, OSError) as error:
+            raise LinkDown(f"connection lost: {_why(error)}") from error
+
+    async def drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    async def _reply(self, connection: AbstractConnection) -> object:
+        try:
+            return await connection.read_response(disable_decoding=True)
+        except ResponseError as error:
+            return Refused(code=_code(error))
+
+
+def _why(error: BaseException) -> str:
+    """Say what kind of error it was: the library's own texts may quote a URL or a command's values."""
+    cause = error.__cause__ or error.__context__ or error
+    return str(cause.strerror or type(cause).__name__) if isinstance(cause, OSError) else type(error).__name__
+
+
+def _code(error: ResponseError) -> str:
+    """Return the first word of Redis' error (OOM, WRONGTYPE, NOPERM …), its own class of it where that was cut off."""
+    word = str(error).split(" ", 1)[0]
+    return word if word.isupper() else type(error).__name__
+
+
+def _accepted(command: Command, reply: object) -> object:
+    if isinstance(reply, Refused):
+        raise StoreUnavailable(f"redis refused {command[0]!s}: {reply.code}")
+    return reply
+
+
+def _unexpected(reply: object) -> StoreUnavailable:
+    return StoreUnavailable(f"redis answered with {type(reply).__name__}, which is no reply to this command")
+
+
+def _optional(reply: object) -> bytes | None:
+    if reply is None or isinstance(reply, bytes):
+        return reply
+    raise _unexpected(reply)
+
+
+def _integer(reply: object) -> int:
+    if isinstance(reply, int):
+        return reply
+    raise _unexpected(reply)
+
+
+def _text(reply: object) -> str:
+    if isinstance(reply, bytes):
+        return reply.decode()
+    raise _unexpected(reply)
+
+
+def _list(reply: object) -> list[object]:
+    if isinstance(reply, list):
+        return reply
+    raise _unexpected(reply)
+
+
+def _pair(reply: object) -> tuple[object, object]:
+    first, second = _list(reply)
+    return first, second
+
+
+def _fields(reply: object) -> dict[bytes, bytes]:
+    """Return the dictionary that Redis sends as a flat list of names and values."""
+    items = [item for item in _list(reply) if isinstance(item, bytes)]
+    return dict(zip(items[::2], items[1::2], strict=True))

@@ -1,0 +1,231 @@
+"""What is known of one request so far; it ends as exactly one Outcome.
+
+The one mutable value of a request, owned by the task that serves it. Emits once, through the sink it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gateway.cache.codec import StoredAnswer
+from gateway.cache.inflight import Flight
+from gateway.errors import RequestFailed
+from gateway.keys import Caller
+from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
+from gateway.ports import Clock
+from policies.model import Plan, RequestFacts, RouteClass
+from router.cost import cost_nanousd
+from router.types import AttemptRecord, ChatRequest, Usage
+
+BYTES_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheControl:
+    """What the client asked of the cache: RFC 9111 directives and LiteLLM's `cache` object. Ages in seconds."""
+
+    no_cache: bool = False
+    no_store: bool = False
+    only_if_cached: bool = False
+    max_age_s: float | None = None
+    ttl_s: float | None = None
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One request as the flow takes it, from a client, a pipeline step or the warmer.
+
+    `received_s` is the clock's monotonic reading at arrival; `identity` replaces the body in the exact key, and
+    `is_segment` labels the hits of a part of a transcript. `assemble`: ask the provider for a stream and put it
+    together, so that a stall is seen; `on_first_token` is called once the answer begins.
+    """
+
+    request: ChatRequest
+    caller: Caller
+    request_id: str
+    endpoint: str
+    received_s: float
+    origin: Origin = "user"
+    session: str = ""
+    tags: frozenset[str] = frozenset()
+    cache_control: CacheControl = CacheControl()
+    deadline_s: float | None = None
+    traceparent: str | None = None
+    identity: bytes | None = None
+    is_segment: bool = False
+    store_sampled: bool = False
+    assemble: bool = False
+    on_first_token: Callable[[], None] | None = None
+    parent_request_id: str = ""
+
+
+Sink = Callable[[Outcome], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Trail:
+    """Filled in as the request moves along Flow's line; `close_*` ends it."""
+
+    ask: Ask
+    clock: Clock
+    sink: Sink
+    started_at: float
+    facts: RequestFacts
+    route_class: RouteClass | None = None
+    plan: Plan | None = None
+    cache: CacheStatus = "bypass"
+    tier: CacheTier = "none"
+    key: str = ""
+    age_s: float = 0.0
+    stored: StoredAnswer | None = None
+    flight: Flight | None = None
+    is_leader: bool = False
+    first_token_s: float | None = None
+    head_s: float = 0.0
+    journal: list[AttemptRecord] = field(default_factory=list)
+    is_closed: bool = False
+
+    def close_ok(self) -> None:
+        """The caller has its whole answer."""
+        self._close("ok", 200, None)
+
+    def close_failed(self, failure: RequestFailed) -> None:
+        """The caller has an error, as a body or as an event."""
+        self._close("error", failure.status, failure)
+
+    def close_left(self) -> None:
+        """The caller went away before its answer was complete."""
+        self._close("cancelled", 499, None)
+
+    def attempts(self) -> tuple[AttemptRecord, ...]:
+        """Attempts made for this request that have ended; the attempts of a call it joined are its leader's."""
+        return tuple(self.journal)
+
+    def attempts_so_far(self) -> int:
+        """How many attempts were made, the one that is answering now included."""
+        flight = self.flight
+        is_answering = flight is not None and self.is_leader and flight.opened is not None and flight.finished is None
+        return len(self.journal) + is_answering
+
+    def provider_wait_s(self) -> float:
+        """Seconds of this request that a provider, not the gateway, is answerable for, up to the head of the answer."""
+        flight = self.flight
+        if flight is None:
+            return 0.0
+        if self.ask.request.stream and flight.opened is not None:
+            return flight.opened.first_token_s
+        attempts = flight.finished.attempts if flight.finished is not None else self.attempts()
+        return attempts[-1].ended_s if attempts else 0.0
+
+    def cost_nanousd(self) -> int | None:
+        """What this request's own provider call cost; 0 for hits and joins; None where no price is known."""
+        flight = self.flight
+        if flight is None or not self.is_leader:
+            return 0
+        if flight.finished is not None:
+            return flight.finished.cost_nanousd
+        if flight.opened is None:
+            return 0
+        return cost_nanousd(flight.opened.deployment.price, self.usage())
+
+    def saved_nanousd(self) -> int:
+        """What a hit or a join did not spend."""
+        if self.stored is not None:
+            return self.stored.cost_nanousd or 0
+        if self.flight is not None and not self.is_leader and self.flight.finished is not None:
+            return self.flight.finished.cost_nanousd or 0
+        return 0
+
+    def usage(self) -> Usage:
+        """Tokens of the answer; of an unfinished one an estimate from what was seen, marked so."""
+        if self.stored is not None:
+            return self.stored.usage
+        flight = self.flight
+        if flight is None or (flight.finished is None and flight.opened is None):
+            return Usage()
+        if flight.finished is not None:
+            return flight.finished.usage
+        # About half of a chunk's wire bytes are envelope; counting them errs towards booking too much.
+        produced = flight.sent_bytes // (BYTES_PER_TOKEN * 8)
+        return Usage(input_tokens=self.facts.input_tokens, output_tokens=produced, is_estimated=True)
+
+    def _close(self, result: Result, status: int, failure: RequestFailed | None) -> None:
+        if self.is_closed:
+            return
+        self.is_closed = True
+        total_s = self.clock.monotonic() - self.ask.received_s
+        flight = self.flight
+        if flight is not None and self.is_leader and not flight.is_done:
+            # Who asked first pays for the call; what it cost is known only when it has ended.
+            flight.when_done(lambda: self.sink(self._outcome(result, status, failure, total_s)))
+        else:
+            self.sink(self._outcome(result, status, failure, total_s))
+
+    def _outcome(self, result: Result, status: int, failure: RequestFailed | None, total_s: float) -> Outcome:
+        ask, route_class, plan = self.ask, self.route_class, self.plan
+        model, provider, response_model, simulated, finish = self.answered_by()
+        cost = self.cost_nanousd()
+        return Outcome(
+            request_id=ask.request_id,
+            origin=ask.origin,
+            endpoint=ask.endpoint,
+            started_at=self.started_at,
+            result=result,
+            status=status,
+            tenant=ask.caller.tenant,
+            key_id=ask.caller.key_id,
+            session=self.facts.session,
+            policy=route_class.policy if route_class else "",
+            policy_version=route_class.policy_version if route_class else "",
+            route=route_class.route.name if route_class else "",
+            reason=plan.reason if plan else self.cache,
+            tags=tuple(sorted(ask.tags)),
+            requested_model=ask.request.requested_model,
+            routed_model=model,
+            response_model=response_model,
+            provider=provider,
+            is_simulated=simulated,
+            stream=ask.request.stream,
+            cache=self.cache,
+            cache_tier=self.tier,
+            cache_key=self.key,
+            age_s=self.age_s,
+            input_tokens_estimate=self.facts.input_tokens,
+            usage=self.usage(),
+            cost_nanousd=cost,
+            saved_nanousd=self.saved_nanousd(),
+            interaction_cost_nanousd=(cost or 0) if ask.origin == "user" else 0,
+            finish_reasons=finish,
+            attempts=self.attempts(),
+            error_code=failure.code if failure else "",
+            error_type=failure.type if failure else "",
+            error_source=failure.source if failure else "",
+            total_s=total_s,
+            first_token_s=self.first_token_s,
+            overhead_s=max(0.0, (self.head_s or total_s) - self.provider_wait_s()),
+            parent_request_id=ask.parent_request_id,
+        )
+
+    def answered_by(self) -> tuple[str, str, str, bool, tuple[str, ...]]:
+        """Return (routed model, provider, response model, whether simulated, finish reasons) as far as known."""
+        if (stored := self.stored) is not None:
+            return (
+                stored.routed_model,
+                stored.provider,
+                stored.response_model,
+                stored.is_simulated,
+                stored.finish_reasons,
+            )
+        flight = self.flight
+        if flight is not None and flight.finished is not None:
+            done = flight.finished
+            deployment = done.deployment
+            simulated = deployment.backend == "simulated"
+            return deployment.group, deployment.provider, done.response_model, simulated, done.finish_reasons
+        if flight is not None and flight.opened is not None:
+            deployment = flight.opened.deployment
+            return deployment.group, deployment.provider, "", deployment.backend == "simulated", ()
+        attempts = self.attempts()
+        return (attempts[-1].group, attempts[-1].provider, "", False, ()) if attempts else ("", "", "", False, ())

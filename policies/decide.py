@@ -1,0 +1,199 @@
+"""Decide which models may serve a request, and in which order, in two pure steps around the cache.
+
+Both are total and deterministic functions of their arguments. Must not do I/O, read a clock or draw a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from policies.model import (
+    REQUESTED,
+    Match,
+    ModelCard,
+    NoCandidate,
+    Plan,
+    Policy,
+    Rejection,
+    RejectionCode,
+    RequestFacts,
+    Route,
+    RouteClass,
+    TokenRange,
+    View,
+)
+from policies.patterns import matches
+from policies.ports import Demand
+from policies.selectors import SELECTORS
+
+_NAMED_IN_REASON = 3
+
+
+def match(policy: Policy, facts: RequestFacts) -> RouteClass:
+    """Find the first route whose condition holds; the last one takes what is left (loading checks that it may)."""
+    chosen = policy.routes[-1]
+    for route in policy.routes:
+        if _holds(route.match, facts):
+            chosen = route
+            break
+    return RouteClass(
+        policy=policy.name, policy_version=policy.version, route=chosen, facts=facts, aliases=policy.models
+    )
+
+
+def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
+    """Order the models that may serve the request, or say why none may.
+
+    A model must be known, on the key's allow list, of the right kind, capable, and hold input plus the output cap in
+    its window; this binds fallbacks as well. The route's selector orders the candidates; fallbacks follow, without
+    repeats. A model that is out of service is dropped, except that the first of the order stays when all of them are:
+    the last one that satisfies the policy is never ejected.
+    """
+    route, facts = route_class.route, route_class.facts
+    cap = output_cap(route, facts)
+    candidates = _expand(route.candidates, route_class)
+    allowed, rejected = _filter(candidates, route_class, view, cap)
+    demand = Demand(input_tokens=facts.input_tokens, max_output_tokens=cap)
+    ordering = SELECTORS[route.selector](allowed, demand)
+    order = [group for group, _ in ordering.ranked]
+    if ordering.rejected:
+        rejected += ordering.rejected
+    if route.fallbacks:
+        refused = {rejection.candidate for rejection in rejected if rejection.code != "no_price"}
+        further = [g for g in _expand(route.fallbacks, route_class) if g not in order and g not in refused]
+        more, more_rejected = _filter(further, route_class, view, cap)
+        order += [card.group for card in more]
+        rejected += more_rejected
+    in_service = [group for group in order if group not in view.unhealthy] or order[:1]
+    if not in_service:
+        return NoCandidate(route=route.name, rejected=tuple(rejected))
+    if len(in_service) < len(order):
+        rejected += [
+            _rejection(group, "unhealthy", f"{group!r} has no deployment in service")
+            for group in order
+            if group not in in_service
+        ]
+    return Plan(
+        policy=route_class.policy,
+        policy_version=route_class.policy_version,
+        route=route.name,
+        candidates=tuple(in_service),
+        deadline_s=route.deadline_s,
+        max_output_tokens=None if route.max_output_tokens is None else cap,
+        assemble=route.assemble,
+        cache=route.cache,
+        reason=_reason(route, ordering.ranked, in_service, view),
+        rejected=tuple(rejection for rejection in rejected if rejection.candidate not in in_service),
+    )
+
+
+def output_cap(route: Route, facts: RequestFacts) -> int | None:
+    """Return the smaller of what the route and the client allow an answer to hold, None where neither says.
+
+    None for embeddings too: they have no output tokens.
+    """
+    if facts.dialect == "embeddings":
+        return None
+    if facts.max_output_tokens is None or route.max_output_tokens is None:
+        return route.max_output_tokens if facts.max_output_tokens is None else facts.max_output_tokens
+    return min(route.max_output_tokens, facts.max_output_tokens)
+
+
+def _holds(condition: Match, facts: RequestFacts) -> bool:
+    if condition.model is not None and not matches(condition.model, facts.requested_model):
+        return False
+    if condition.tenant is not None and not matches(condition.tenant, facts.tenant):
+        return False
+    if condition.tag is not None and not _has_tag(condition.tag, facts.tags):
+        return False
+    if condition.dialect is not None and condition.dialect != facts.dialect:
+        return False
+    if condition.input_tokens is not None and not _within(condition.input_tokens, facts.input_tokens):
+        return False
+    if condition.all and not all(_holds(part, facts) for part in condition.all):
+        return False
+    if condition.any_of and not any(_holds(part, facts) for part in condition.any_of):
+        return False
+    return not condition.none or not any(_holds(part, facts) for part in condition.none)
+
+
+def _has_tag(wanted: str, tags: frozenset[str]) -> bool:
+    if wanted.endswith("=*"):
+        prefix = wanted[:-1]
+        return any(tag.startswith(prefix) for tag in tags)
+    return wanted in tags
+
+
+def _within(bounds: TokenRange, tokens: int) -> bool:
+    return (
+        (bounds.lt is None or tokens < bounds.lt)
+        and (bounds.lte is None or tokens <= bounds.lte)
+        and (bounds.gt is None or tokens > bounds.gt)
+        and (bounds.gte is None or tokens >= bounds.gte)
+    )
+
+
+def _expand(names: Iterable[str], route_class: RouteClass) -> list[str]:
+    """Turn aliases and `requested` into groups, each once."""
+    groups: dict[str, None] = {}
+    for name in names:
+        group = route_class.facts.requested_model if name == REQUESTED else route_class.aliases.get(name, name)
+        groups[group] = None
+    return list(groups)
+
+
+def _filter(
+    groups: Iterable[str], route_class: RouteClass, view: View, cap: int | None
+) -> tuple[tuple[ModelCard, ...], list[Rejection]]:
+    allowed: list[ModelCard] = []
+    rejected: list[Rejection] = []
+    for group in groups:
+        card = view.catalogue.get(group)
+        if card is None:
+            # The name may be the client's own, and as long as its body.
+            rejected.append(_rejection(group[:128], "unknown_model", f"no model is called {group[:64]!r}"))
+            continue
+        rejection = _refuse(card, route_class.facts, cap)
+        if rejection is None:
+            allowed.append(card)
+        else:
+            rejected.append(rejection)
+    return tuple(allowed), rejected
+
+
+def _refuse(card: ModelCard, facts: RequestFacts, cap: int | None) -> Rejection | None:
+    """Return the first reason why `card` may not serve the request."""
+    group = card.group
+    if facts.allowed_models is not None and group not in facts.allowed_models:
+        return _rejection(group, "not_allowed", f"this key may not use {group!r}")
+    if card.mode != facts.dialect:
+        return _rejection(group, "wrong_mode", f"{group!r} serves {card.mode}, not {facts.dialect}")
+    if not facts.needs <= card.capabilities:
+        lacking = ", ".join(sorted(facts.needs - card.capabilities))
+        return _rejection(group, "capability", f"{group!r} does not support {lacking}")
+    tokens = facts.input_tokens + (cap or 0)
+    if card.context_window is not None and tokens > card.context_window:
+        detail = f"about {tokens} tokens with the answer, but {group!r} holds {card.context_window}"
+        return _rejection(group, "context_window", detail)
+    return None
+
+
+def _rejection(candidate: str, code: RejectionCode, detail: str) -> Rejection:
+    return Rejection(candidate=candidate, code=code, detail=detail)
+
+
+def _reason(route: Route, ranked: tuple[tuple[str, str], ...], in_service: list[str], view: View) -> str:
+    """Say in a few ASCII words why the first model is the first: `cheapest:a 0.00012<b 0.0021`."""
+    first = in_service[0]
+    if first in view.unhealthy:
+        return f"last_resort:{first}"
+    rivals = [(group, figure) for group, figure in ranked if group in in_service]
+    if not rivals:
+        return f"fallback:{first}"
+    if not rivals[0][1]:
+        return f"{route.selector}:{first}"
+    text, last_figure = f"{route.selector}:", ""
+    for group, figure in rivals[:_NAMED_IN_REASON]:
+        text += ("" if not last_figure else "=" if figure == last_figure else "<") + f"{group} {figure}"
+        last_figure = figure
+    return text

@@ -1,0 +1,231 @@
+"""What a policy is and what it decides about, as frozen values.
+
+No I/O, no message text, no clock: these values are the vocabulary of `decide.py`,
+of the YAML files in this folder (key = field name) and of the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Dialect = Literal["chat", "embeddings"]
+Capability = Literal["tools", "vision", "audio", "json_schema", "logprobs"]
+
+REQUESTED = "requested"
+"""The candidate that stands for whatever model the client asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Prices in pico-dollars per token (1 USD per million tokens = 1_000_000).
+
+    Pico, not nano: published prices such as 0.0375 USD per million cached tokens are no whole
+    nano-dollars. Amounts, once multiplied by tokens, are rounded up to whole nano-dollars.
+    """
+
+    input: int
+    cached_input: int
+    cache_write: int
+    output: int
+    reasoning: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What one model charges: base rates, and dearer rates above some prompt sizes.
+
+    `above` holds (input_tokens, rates): the rates that replace `base` for a whole request whose
+    input has more than that many tokens, smallest threshold first.
+    """
+
+    base: Rates
+    above: tuple[tuple[int, Rates], ...] = ()
+
+    def rates(self, input_tokens: int) -> Rates:
+        """Return the rates that apply to a request of `input_tokens`."""
+        applicable = self.base
+        for threshold, rates in self.above:
+            if input_tokens > threshold:
+                applicable = rates
+        return applicable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What policy may know of one model group; over several deployments, the worst of each.
+
+    `price` is None where nobody published one: such a model is refused for cost routing and
+    never counted as free. Windows are in tokens, None where unknown.
+    """
+
+    group: str
+    providers: tuple[str, ...]
+    mode: Dialect
+    price: Price | None
+    context_window: int | None
+    max_output_tokens: int | None
+    capabilities: frozenset[Capability]
+    is_simulated: bool
+
+
+Catalogue = Mapping[str, ModelCard]
+"""Every model group that has at least one usable deployment, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFacts:
+    """Everything a policy may know of a request; never its text.
+
+    `input_tokens` is an estimate (UTF-8 bytes of all text / 4, rounded up); `tags` hold "key=value" strings;
+    `allowed_models` is the key's allow list, None where the key may use every model.
+    """
+
+    dialect: Dialect
+    requested_model: str
+    tenant: str
+    session: str
+    tags: frozenset[str]
+    input_tokens: int
+    max_output_tokens: int | None
+    needs: frozenset[Capability]
+    allowed_models: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRange:
+    """Half-open or closed bounds on estimated input tokens; a None side is open."""
+
+    lt: int | None = None
+    lte: int | None = None
+    gt: int | None = None
+    gte: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A condition on RequestFacts: every field that is set must hold.
+
+    `model` and `tenant` are shell-style patterns (`gpt-4*`); `tag` is "key=value", value may be `*`.
+    `all`, `any_of` and `none` nest. A Match with nothing set holds for every request.
+    """
+
+    model: str | None = None
+    tag: str | None = None
+    tenant: str | None = None
+    dialect: Dialect | None = None
+    input_tokens: TokenRange | None = None
+    all: tuple[Match, ...] = ()
+    any_of: tuple[Match, ...] = ()
+    none: tuple[Match, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRules:
+    """What a route allows the cache to do.
+
+    `exact_ttl_s` 0 turns the tier off. Answers sampled above `max_temperature` are not stored (None: all are).
+    `normalise` names volatile parts that the exact key ignores (see policies/README.md).
+    """
+
+    exact_ttl_s: float = 3600.0
+    max_temperature: float | None = 0.3
+    partition_by_user: bool = False
+    normalise: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One rule of a policy: which requests, which models, in which order, cached how, by when.
+
+    `selector` is a row of selectors/. `candidates` and `fallbacks` are aliases of `Policy.models`, groups of
+    models.yaml or `requested`. `deadline_s` is both the default and the most a client may ask for.
+    """
+
+    name: str
+    match: Match
+    candidates: tuple[str, ...]
+    selector: str
+    fallbacks: tuple[str, ...]
+    deadline_s: float
+    max_output_tokens: int | None
+    cache: CacheRules
+    assemble: bool = False
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One policy file, compiled. `version` is the first 12 hex digits of the SHA-256 of its text.
+
+    `tenants` are the patterns of the tenants it applies to; none: it applies to nobody.
+    """
+
+    name: str
+    version: str
+    source: str
+    models: Mapping[str, str]
+    routes: tuple[Route, ...]
+    tenants: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteClass:
+    """What `match` found: the route, before any look-up of cache, spend or health."""
+
+    policy: str
+    policy_version: str
+    route: Route
+    facts: RequestFacts
+    aliases: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What `choose` may look at beside the request; recorded, so that a decision can be repeated.
+
+    `unhealthy` are groups with no deployment in service now; `draw` is uniform in [0, 1).
+    """
+
+    catalogue: Catalogue
+    unhealthy: frozenset[str] = frozenset()
+    draw: float = 0.0
+
+
+RejectionCode = Literal[
+    "unknown_model", "not_allowed", "wrong_mode", "context_window", "capability", "no_price", "unhealthy"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Why a candidate is not in the plan; `detail` is one sentence fit for the client."""
+
+    candidate: str
+    code: RejectionCode
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Which model groups to try, in order, and within which limits."""
+
+    policy: str
+    policy_version: str
+    route: str
+    candidates: tuple[str, ...]
+    deadline_s: float
+    max_output_tokens: int | None
+    assemble: bool
+    cache: CacheRules
+    reason: str
+    rejected: tuple[Rejection, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoCandidate:
+    """No model may serve this request; `rejected` says why, one row a candidate."""
+
+    route: str
+    rejected: tuple[Rejection, ...]

@@ -1,0 +1,32 @@
+"""What decide.py needs from a selector: an order over models that may all serve the request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from policies.model import ModelCard, Rejection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What a request will take: estimated input tokens, and its cap on output tokens (None: no cap)."""
+
+    input_tokens: int
+    max_output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordering:
+    """Groups, best first, each with the figure it was ordered by ("" where there is none); and who was left out."""
+
+    ranked: tuple[tuple[str, str], ...]
+    rejected: tuple[Rejection, ...] = ()
+
+
+class Selector(Protocol):
+    """Orders models that policy allows; pure, total, deterministic."""
+
+    def __call__(self, cards: tuple[ModelCard, ...], demand: Demand) -> Ordering:
+        """Return `cards` in order of preference; figures are short ASCII without `<`, `=` or spaces."""
+        ...

@@ -1,0 +1,213 @@
+"""The shape of a policy file, as pydantic models; the JSON Schema for editors is made from them.
+
+Must not know which models exist, which names are right, or what a policy does: load.py checks that.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticCustomError
+
+from policies.durations import PATTERN, parse_duration
+from policies.model import Dialect
+from policies.normalisers import Normaliser
+
+
+def _seconds(value: object) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise PydanticCustomError("duration", "{reason}", {"reason": str(error)}) from error
+
+
+def _one(value: object) -> object:
+    """Tell 1 from true and 1.0, which equal it."""
+    if type(value) is not int or value != 1:
+        raise PydanticCustomError("version", "must be 1")
+    return value
+
+
+def _branch(value: object) -> str | None:
+    """Tell the branches of our unions apart, so that an error speaks of one of them only."""
+    if isinstance(value, dict):
+        return "mapping"
+    if isinstance(value, list):
+        return "list"
+    return "text" if isinstance(value, str) else "true" if value is True else None
+
+
+def _fixed_or_mapping(value: object) -> str | None:
+    return "mapping" if isinstance(value, dict) else "fixed" if value == "fixed" else None
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": PATTERN}, {"const": 0}]}),
+]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+"""Fit for a header and a metric label."""
+ModelName = Annotated[str, Field(min_length=1, max_length=128)]
+Glob = Annotated[str, Field(min_length=1, max_length=128)]
+Tokens = Annotated[int, Field(ge=0)]
+
+
+class Spec(BaseModel):
+    """A mapping of the file: nothing unknown, nothing converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class TokenRangeSpec(Spec):
+    """Bounds that some number satisfies."""
+
+    lt: Tokens | None = Field(default=None, description="fewer estimated input tokens than this")
+    lte: Tokens | None = Field(default=None, description="at most this many estimated input tokens")
+    gt: Tokens | None = Field(default=None, description="more estimated input tokens than this")
+    gte: Tokens | None = Field(default=None, description="at least this many estimated input tokens")
+
+    @model_validator(mode="after")
+    def _some_number_fits(self) -> Self:
+        lowest = max(0 if self.gt is None else self.gt + 1, self.gte or 0)
+        highest = [bound for bound in (self.lte, None if self.lt is None else self.lt - 1) if bound is not None]
+        if highest and min(highest) < lowest:
+            raise PydanticCustomError("range", "no number of tokens satisfies these bounds")
+        if not self.model_fields_set:
+            raise PydanticCustomError("range", "give at least one of lt, lte, gt, gte")
+        return self
+
+
+class MatchSpec(Spec):
+    """A condition: everything given must hold."""
+
+    all: list[MatchSpec] | None = Field(default=None, min_length=1, description="every one of these must hold")
+    any: (
+        Annotated[
+            Annotated[Literal[True], Tag("true")] | Annotated[list[MatchSpec], Field(min_length=1), Tag("list")],
+            Discriminator(_branch, custom_error_type="any", custom_error_message="must be true or a list"),
+        ]
+        | None
+    ) = Field(default=None, description="true: every request; a list: at least one of these must hold")
+    none: list[MatchSpec] | None = Field(default=None, min_length=1, description="not one of these may hold")
+    model: Glob | None = Field(default=None, description="pattern for the requested model, such as gpt-4*")
+    tag: Annotated[str, Field(pattern=r"^[^=\s*]+=(\*|[^*\s]+)$", max_length=128)] | None = Field(
+        default=None, description="key=value of x-foreword-tags; key=* is any value"
+    )
+    tenant: Glob | None = Field(default=None, description="pattern for the key's tenant")
+    dialect: Dialect | None = Field(default=None, description="which kind of request")
+    input_tokens: TokenRangeSpec | None = Field(default=None, description="bounds on estimated input tokens")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        given = self.model_fields_set
+        if not any(getattr(self, name) is not None for name in given):
+            raise PydanticCustomError("empty", "say what to match; {any: true} matches every request")
+        if self.any is True and len(given) > 1:
+            raise PydanticCustomError("any", "`any: true` matches everything: it must stand alone")
+        return self
+
+
+class CacheSpec(Spec):
+    """What the exact cache may do."""
+
+    exact_ttl: Duration = Field(default=3600.0, description="how long an answer may be given again; 0 is off")
+    max_temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
+        default=0.3, description="answers sampled above this are not stored; null stores all"
+    )
+    partition_by_user: bool = Field(default=False, description="whether each `user` has answers of its own")
+    normalise: list[Normaliser] = Field(default=[], description="volatile parts that the exact key ignores")
+
+
+class ObjectiveSpec(Spec):
+    """An order other than the one given."""
+
+    minimise: Literal["cost"] = Field(description="what to order the candidates by")
+
+
+class FallbackSpec(Spec):
+    """The long form of a fallback."""
+
+    model: ModelName = Field(description="an alias, a group of the models file, or requested")
+
+
+class ModelSpec(Spec):
+    """What a short name stands for."""
+
+    group: ModelName = Field(description="a model_name of the models file")
+
+
+class DefaultsSpec(Spec):
+    """Values for routes that do not give their own."""
+
+    on_no_candidate: Literal["refuse"] = Field(
+        default="refuse", description="what to do when no model may serve a request; never any model"
+    )
+    deadline_s: Annotated[float, Field(gt=0, le=86400)] = Field(
+        default=300.0, description="seconds a request may take, for routes without a deadline"
+    )
+    max_output_tokens: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="cap on an answer's tokens, for routes without one"
+    )
+
+
+class RouteSpec(Spec):
+    """One rule."""
+
+    name: Name = Field(description="unique in the file; shown in headers and metrics")
+    match: MatchSpec = Field(description="which requests; the first route that matches is taken")
+    candidates: list[ModelName] = Field(min_length=1, description="aliases, groups, or requested")
+    objective: Annotated[
+        Annotated[Literal["fixed"], Tag("fixed")] | Annotated[ObjectiveSpec, Tag("mapping")],
+        Discriminator(
+            _fixed_or_mapping, custom_error_type="objective", custom_error_message="must be fixed or {minimise: cost}"
+        ),
+    ] = Field(default="fixed", description="fixed: in the order given; {minimise: cost}: cheapest first")
+    fallbacks: list[
+        Annotated[
+            Annotated[ModelName, Tag("text")] | Annotated[FallbackSpec, Tag("mapping")],
+            Discriminator(
+                _branch, custom_error_type="fallback", custom_error_message="must be a name or {model: name}"
+            ),
+        ]
+    ] = Field(default=[], description="tried in order after the candidates")
+    deadline: Annotated[Duration, Field(gt=0, le=86400)] | None = Field(
+        default=None, description="default for, and most of, what a client may ask; defaults.deadline_s if absent"
+    )
+    max_output_tokens: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="cap on an answer's tokens; defaults.max_output_tokens if absent"
+    )
+    cache: CacheSpec = Field(default=CacheSpec(), description="what may be given again, and for how long")
+    assemble: bool = Field(default=False, description="send only complete answers, streams included")
+    epoch: Annotated[int, Field(ge=0)] = Field(default=0, description="raise it to forget all stored answers")
+
+
+class PolicySpec(Spec):
+    """A policy file."""
+
+    version: Annotated[Literal[1], BeforeValidator(_one)] = Field(description="the version of this format")
+    policy: Name = Field(description="unique among the files; shown in headers and metrics")
+    tenants: list[Glob] = Field(default=["*"], description="patterns of the tenants it applies to; [] is nobody")
+    defaults: DefaultsSpec = Field(default=DefaultsSpec(), description="for routes that do not say")
+    models: dict[Name, ModelSpec] = Field(default={}, description="short names for groups of the models file")
+    routes: list[RouteSpec] = Field(min_length=1, description="in order; the last must match {any: true}")
+
+
+def json_schema_text() -> str:
+    """Return policy.schema.json: what editors check and complete policy files with."""
+    schema = PolicySpec.model_json_schema()
+    schema["$schema"] = GenerateJsonSchema.schema_dialect
+    schema["title"] = "Foreword policy"
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"

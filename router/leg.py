@@ -1,0 +1,189 @@
+"""One attempt at one deployment: its connection, what it has said so far, and how it ended.
+
+Must not decide what follows, and waits for nothing but the provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Literal, Protocol, runtime_checkable
+
+from router.errors import ProviderError
+from router.gap import GapLimit
+from router.sse import StreamReader
+from router.types import AttemptRecord, ChatRequest, Deployment, Streamed, Usage, Whole
+from router.usage import AnswerFacts, answer_text_bytes, read_answer
+
+
+@runtime_checkable
+class Closeable(Protocol):
+    """What `Streamed.chunks` is besides an iterator, whoever makes it."""
+
+    async def aclose(self) -> None: ...
+
+
+class Leg:
+    """Owner of one attempt. After `take` it is either streamed (read, held) or whole (body, facts)."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        reason: Literal["first", "retry", "fallback"],
+        request: ChatRequest,
+        started_s: float,
+        *,
+        gap_s: float,
+    ) -> None:
+        self.deployment = deployment
+        self.gap = GapLimit(gap_s)
+        self.error: ProviderError | None = None
+        self.first_token_s: float | None = None
+        self.body: bytes | None = None
+        self.headers: Mapping[str, str] = {}
+        self.is_at_end = False
+        self.is_closed = False
+        self._reason = reason
+        self._request = request
+        self._started_s = started_s
+        self._choices = _choices(request)
+        self._facts: AnswerFacts | None = None
+        self._reader = StreamReader()
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._has_ended = False
+        self._held: list[bytes] = []
+
+    def take(self, answer: Whole | Streamed) -> None:
+        """Take over what the backend returned. Raises ProviderError for a whole body that is an error or no answer."""
+        self.headers = answer.headers
+        if isinstance(answer, Streamed):
+            self._chunks = answer.chunks
+            return
+        self._facts = read_answer(answer.body, self._request.dialect)
+        if self._facts.error is not None:
+            raise self._facts.error
+        self.body = answer.body
+        self.is_at_end = True
+
+    async def read(self) -> bytes:
+        """Return the events of one more chunk, b"" where it completes none; sets is_at_end.
+
+        Raises ProviderError for an error event, for a stream that breaks off, and for one that ends too early.
+        """
+        if self.is_at_end or self._reader.error is not None:
+            self.end()
+            return b""
+        events = await self._read_chunk()
+        self.is_at_end = self._has_ended or self._reader.is_done
+        if not events and (self.is_at_end or self._reader.error is not None):
+            self.end()
+        return events
+
+    def end(self) -> None:
+        """Declare the stream over. Raises ProviderError unless it was complete and good."""
+        self.is_at_end = True
+        reader = self._reader
+        if reader.error is not None:
+            raise reader.error
+        if reader.is_done and not reader.has_token:
+            raise ProviderError(
+                f"{self.deployment.provider} ended its stream without an answer", kind="malformed", source="gateway"
+            )
+        if not reader.is_done and not self.is_finished:
+            raise ProviderError(
+                f"{self.deployment.provider} ended its stream in the middle", kind="cut", source="gateway"
+            )
+
+    async def drain(self) -> None:
+        """Read to the end of the body, so that the connection can serve again; what comes is ignored."""
+        while not self._has_ended:
+            await self._read_chunk()
+
+    def hold(self, events: bytes) -> None:
+        """Keep events until the client may see them."""
+        if events:
+            self._held.append(events)
+
+    def take_held(self) -> bytes:
+        """Return everything held, once."""
+        held = b"".join(self._held)
+        self._held.clear()
+        return held
+
+    def record(self, run_started_s: float, now_s: float) -> AttemptRecord:
+        """Return how the attempt went; one that was left after its last finish reason is a success."""
+        result: Literal["ok", "error", "cancelled"] = "ok" if self.is_at_end or self.is_finished else "cancelled"
+        return AttemptRecord(
+            deployment_id=self.deployment.id,
+            group=self.deployment.group,
+            provider=self.deployment.provider,
+            model=self.deployment.model,
+            reason=self._reason,
+            started_s=self._started_s - run_started_s,
+            ended_s=now_s - run_started_s,
+            result="error" if self.error else result,
+            error_code=self.error.kind if self.error else None,
+            status=self.error.status if self.error else None,
+        )
+
+    async def close(self) -> None:
+        """Release the connection and the timer; idempotent."""
+        self.is_closed = True
+        self.gap.close()
+        chunks: object = self._chunks
+        if isinstance(chunks, Closeable):
+            await chunks.aclose()
+
+    @property
+    def is_streamed(self) -> bool:
+        return self._chunks is not None
+
+    @property
+    def has_token(self) -> bool:
+        return self._reader.has_token
+
+    @property
+    def is_finished(self) -> bool:
+        """Every choice has its finish reason."""
+        return self._reader.is_finished(self._choices)
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._facts.usage if self._facts else self._reader.usage
+
+    @property
+    def usage_event(self) -> bytes | None:
+        return self._reader.usage_event
+
+    @property
+    def output_bytes(self) -> int:
+        """How much text was answered."""
+        if self.body is None:
+            return self._reader.output_bytes
+        return answer_text_bytes(self.body) if self._request.dialect == "chat" else 0
+
+    @property
+    def response_model(self) -> str:
+        stated = self._facts.response_model if self._facts else self._reader.response_model
+        return stated or self.deployment.model
+
+    @property
+    def finish_reasons(self) -> tuple[str, ...]:
+        return self._facts.finish_reasons if self._facts else self._reader.finish_reasons
+
+    async def _read_chunk(self) -> bytes:
+        assert self._chunks is not None
+        try:
+            return self._reader.feed(await anext(self._chunks))
+        except StopAsyncIteration:
+            self._has_ended = True
+            return self._reader.end()
+        except ProviderError:
+            self._has_ended = True
+            if self.is_finished or self._reader.is_done:  # it broke off after all had been said
+                return b""
+            raise
+
+
+def _choices(request: ChatRequest) -> int:
+    wanted = request.document.get("n")
+    return wanted if isinstance(wanted, int) and wanted > 0 else 1

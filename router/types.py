@@ -1,0 +1,152 @@
+"""Requests, deployments and provider answers, as values.
+
+The wire bytes are the value: nothing here decodes an answer, and a request is decoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from policies.model import Dialect, Price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """A chat or embeddings request: the client's bytes beside the few fields that the gateway reads.
+
+    `document` is `body` decoded once, to be read and never changed. `stream` and `include_usage` say what the client
+    asked for; the call to the provider may differ (see Call).
+    """
+
+    dialect: Dialect
+    body: bytes
+    document: Mapping[str, object]
+    requested_model: str
+    stream: bool
+    include_usage: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One place that serves a model group. `secret` is the provider key: it never appears in repr, logs or errors.
+
+    `model` is the provider's own name for the model; `api_base` has no trailing slash; `id` is the LiteLLM Router's.
+    `backend` is a row of backends/. `latency` and friends live elsewhere: this value never changes.
+    """
+
+    id: str
+    group: str
+    provider: str
+    model: str
+    backend: Literal["openai_wire", "litellm", "simulated"]
+    api_base: str
+    secret: str = field(repr=False)
+    price: Price | None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One provider call: what to send where. `stream` says how the provider is asked, whatever the client wants."""
+
+    request: ChatRequest
+    deployment: Deployment
+    stream: bool
+    max_output_tokens: int | None
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """A complete answer body (JSON, undecoded) with the provider's forwardable headers."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streamed:
+    """An answer that arrives as server-sent events: `chunks` are raw wire bytes, cut anywhere.
+
+    Close `chunks` with contextlib.aclosing: closing it early drops the provider's connection.
+    """
+
+    chunks: AsyncIterator[bytes]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one answer. `input_tokens` includes cached and cache-write tokens, `output_tokens` includes reasoning.
+
+    `is_estimated`: the provider did not say, the figures were derived from what was seen.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    is_estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """How one attempt went. `reason` says why it was made; times are seconds since the request's first attempt."""
+
+    deployment_id: str
+    group: str
+    provider: str
+    model: str
+    reason: Literal["first", "retry", "fallback"]
+    started_s: float
+    ended_s: float
+    result: Literal["ok", "error", "cancelled"]
+    error_code: str | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The first event of a streamed answer: who answers. Nothing has been sent to the client before it.
+
+    `attempts` are those that ended before this one; `first_token_s` is seconds since the request's first attempt.
+    """
+
+    deployment: Deployment
+    attempts: tuple[AttemptRecord, ...]
+    first_token_s: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One or more complete server-sent events as wire bytes, each ending in a blank line; never `[DONE]`, never usage
+    only (the usage event travels in Finished)."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The last event of a complete answer. `body` is the JSON body of an unstreamed answer, None after blocks.
+
+    `usage_event` is the provider's own usage event of a stream (wire bytes), sent on to clients that asked for it.
+    `finish_reasons` holds one reason per choice; empty for embeddings.
+    """
+
+    deployment: Deployment
+    attempts: tuple[AttemptRecord, ...]
+    body: bytes | None
+    usage: Usage
+    cost_nanousd: int | None
+    response_model: str
+    finish_reasons: tuple[str, ...]
+    usage_event: bytes | None = None
+    first_token_s: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+AnswerEvent = Opened | Block | Finished

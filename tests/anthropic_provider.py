@@ -1,0 +1,153 @@
+"""A scripted Anthropic Messages API on a real socket: answers, streams, errors, cuts and redirects on command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+USAGE = {"input_tokens": 7, "output_tokens": 4, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One answer. `cut_after` drops the connection after so many events, `end_after` ends it as if all were well."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    error: Mapping[str, object] | None = None
+    content: Sequence[Mapping[str, object]] = ({"type": "text", "text": "Hello there."},)
+    stop_reason: str = "end_turn"
+    cut_after: int | None = None
+    end_after: int | None = None
+    hang_after: int | None = None
+    error_after: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """One request as it arrived; `hung_up` is set once the client has closed the connection."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, object]
+    hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class AnthropicProvider:
+    """Answers with the queued replies in turn, then with the plain one."""
+
+    def __init__(self, *replies: Reply) -> None:
+        self._replies = deque(replies)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.requests: list[Seen] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        await self._server.wait_closed()
+
+    @property
+    def origin(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            headers = {
+                name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])
+            }
+            raw = await reader.readexactly(int(headers.get("content-length", "0")))
+            seen = Seen(path=head[0].split(" ")[1], headers=headers, body=json.loads(raw or b"{}"))
+            self.requests.append(seen)
+            reply = self._replies.popleft() if self._replies else Reply()
+            async with asyncio.TaskGroup() as group:
+                answer = group.create_task(self._answer(reply, seen, writer))
+                await reader.read()
+                seen.hung_up.set()
+                answer.cancel()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _answer(self, reply: Reply, seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.body.get("stream") and reply.status == 200:
+            await self._stream(reply, writer)
+            return
+        body = reply.error if reply.status != 200 else _message(reply)
+        encoded = json.dumps(body).encode()
+        lines = [f"HTTP/1.1 {reply.status} X", f"Content-Length: {len(encoded)}", "Content-Type: application/json"]
+        lines += ["Connection: close", *(f"{name}: {value}" for name, value in reply.headers.items())]
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode() + encoded)
+        await writer.drain()
+        writer.close()
+
+    async def _stream(self, reply: Reply, writer: asyncio.StreamWriter) -> None:
+        head = "HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
+        writer.write((head + "Connection: close\r\n\r\n").encode())
+        for number, event in enumerate(_events(reply)):
+            if number == reply.hang_after:
+                await asyncio.Event().wait()
+            if number == reply.cut_after:
+                writer.close()
+                return
+            if number == reply.end_after:
+                break
+            if number == reply.error_after:
+                event = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+            data = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+            writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+
+def _message(reply: Reply) -> dict[str, object]:
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-haiku-4-5-20251001",
+        "content": list(reply.content),
+        "stop_reason": reply.stop_reason,
+        "stop_sequence": None,
+        "usage": USAGE,
+    }
+
+
+def _events(reply: Reply) -> list[dict[str, object]]:
+    start = {**_message(reply), "content": [], "stop_reason": None, "usage": {**USAGE, "output_tokens": 1}}
+    events: list[dict[str, object]] = [{"type": "message_start", "message": start}]
+    for index, block in enumerate(reply.content):
+        deltas: list[dict[str, object]]
+        if block["type"] == "text":
+            opened: dict[str, object] = {"type": "text", "text": ""}
+            deltas = [{"type": "text_delta", "text": word} for word in str(block["text"]).split(" ")]
+        else:
+            opened = {**block, "input": {}}
+            deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
+        events.append({"type": "content_block_start", "index": index, "content_block": opened})
+        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        events.append({"type": "content_block_stop", "index": index})
+    delta = {"stop_reason": reply.stop_reason, "stop_sequence": None}
+    events.append({"type": "message_delta", "delta": delta, "usage": USAGE})
+    events.append({"type": "message_stop"})
+    return events

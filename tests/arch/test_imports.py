@@ -1,0 +1,56 @@
+"""Every module imports alone, in an interpreter that has none of ours loaded, asking nothing of the outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.arch.house import ROOT, module_name, source_files
+from tests.arch.import_probe import Result
+
+MODULES = tuple(module_name(path) for path in source_files())
+
+
+@pytest.fixture(scope="module")
+def probed() -> dict[str, Result]:
+    """Run the probe once for all modules."""
+    script = Path(__file__).with_name("import_probe.py")
+    command = (sys.executable, "-I", str(script), str(ROOT), *MODULES)
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    results: dict[str, Result] = json.loads(finished.stdout)
+    return results
+
+
+def test_every_module_imports_alone_opening_no_socket_and_starting_no_thread(probed: dict[str, Result]) -> None:
+    assert {name for name in MODULES if name not in probed} == set()
+    assert {name: result["error"] for name, result in probed.items() if result["error"]} == {}
+    assert {name: result["events"] for name, result in probed.items() if result["events"]} == {}
+    assert {name for name, result in probed.items() if result["threads"] != 1} == set()
+
+
+def test_policies_never_load_litellm(probed: dict[str, Result]) -> None:
+    assert [name for name, result in probed.items() if name.startswith("policies") and result["needs_litellm"]] == []
+
+
+def test_the_probe_sees_what_it_is_there_to_see(tmp_path: Path) -> None:
+    guilty = tmp_path / "guilty"
+    guilty.mkdir()
+    (guilty / "__init__.py").touch()
+    (guilty / "broken.py").write_text("raise RuntimeError('at import')")
+    (guilty / "caller.py").write_text("import socket\nsocket.socket().close()")
+    (guilty / "threaded.py").write_text("import threading\nthreading.Thread(target=threading.Event().wait).start()")
+    (guilty / "ordered.py").write_text("import sys\nassert 'guilty.caller' in sys.modules")
+    names = ("guilty.broken", "guilty.caller", "guilty.threaded", "guilty.ordered", "guilty")
+    script = Path(__file__).with_name("import_probe.py")
+    command = (sys.executable, "-I", str(script), str(tmp_path), *names)
+    results: dict[str, Result] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert "at import" in (results["guilty.broken"]["error"] or "")
+    assert "socket.__new__" in results["guilty.caller"]["events"][0]
+    assert results["guilty.threaded"]["threads"] == 2
+    assert results["guilty.ordered"]["error"] is not None
+    assert results["guilty"] == Result(needs_litellm=False, error=None, events=[], threads=1)

@@ -1,0 +1,41 @@
+"""What every test runs under: no blocking call on an event loop, bounded repeatable hypothesis, one real Redis.
+
+Must not fake anything: the Redis is a real server, and blockbuster watches the product as it ships.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster
+from hypothesis import HealthCheck, settings
+
+# Repeatable everywhere: a failure in CI must fail on a desk too. FOREWORD_HYPOTHESIS=explore looks for new examples.
+settings.register_profile("suite", derandomize=True, max_examples=50, deadline=None, database=None)
+settings.register_profile("explore", max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("FOREWORD_HYPOTHESIS", "suite"))  # noqa: TID251 - no settings exist yet here
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """Raise BlockingError wherever a running event loop is blocked by a file, socket, lock or sleep call."""
+    guard = BlockBuster()
+    guard.activate()
+    yield guard
+    guard.deactivate()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Return the URL of a real redis-server of this pytest process; tests share it, so each uses a key prefix."""
+    from gateway.stores.embedded import EmbeddedRedis
+
+    # Not pytest's tmp_path: a unix socket's path may have 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="fw-") as directory:
+        server = EmbeddedRedis.start(Path(directory))
+        yield server.url
+        server.stop()

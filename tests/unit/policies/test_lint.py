@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import policies
+from policies.lint import lint
+from tests.unit.policies.examples import MINIMAL
+
+FOLDER = Path(policies.__file__).parent
+MODELS = "model_list:\n  - {model_name: gpt-4o, litellm_params: {model: openai/gpt-4o}}\n"
+
+
+def lines(directory: Path) -> list[str]:
+    found = lint(directory, directory / "models.yaml")
+    return [str(problem).removeprefix(f"{directory}/") for problem in found]
+
+
+def test_the_shipped_files_have_no_problem() -> None:
+    assert lint(FOLDER, FOLDER / "models.yaml") == ()
+
+
+def test_every_file_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "models.yaml").write_text(MODELS)
+    (tmp_path / "default.yaml").write_text(MINIMAL.replace("[requested]", "[gpt-4]"))
+    (tmp_path / "other.yaml").write_text(MINIMAL.replace("policy: example", "policy: Other"))
+    assert lines(tmp_path) == [
+        "other.yaml:2: policy: Other: must be lower-case letters, digits and . _ - (64 at most, not a sign first)",
+        "default.yaml:6: routes[0].candidates[0]: gpt-4: unknown alias or model; did you mean gpt-4o?",
+    ]
+
+
+def test_a_bad_models_file_is_told_once_and_not_for_every_name(tmp_path: Path) -> None:
+    (tmp_path / "models.yaml").write_text("model_list: 5")
+    (tmp_path / "default.yaml").write_text(MINIMAL.replace("[requested]", "[gpt-4o]") + "hedge: {}\n")
+    assert [line.split(": ")[:2] for line in lines(tmp_path)] == [
+        ["models.yaml:1", "model_list"],
+        ["default.yaml:7", "hedge"],
+    ]
+
+
+def test_missing_files_are_problems_not_errors(tmp_path: Path) -> None:
+    sources = [Path(problem.source).name for problem in lint(tmp_path / "absent", tmp_path / "models.yaml")]
+    assert sources == ["models.yaml", "absent"]

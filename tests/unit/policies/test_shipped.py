@@ -1,0 +1,127 @@
+"""Golden table: what the shipped policies plan for which request, over fixed prices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import policies
+from policies.book import PolicyBook, PolicySet
+from policies.decide import choose, match
+from policies.load import load_models, read_text
+from policies.model import Plan, RequestFacts, View
+from tests.unit.policies.examples import FACTS, card, catalogue, price
+
+FOLDER = Path(policies.__file__).parent
+
+CATALOGUE = catalogue(
+    card("gpt-4o-mini", price(0.15, 0.6)),
+    card("gpt-4o", price(2.5, 10)),
+    card("gpt-4.1-mini", price(0.4, 1.6), window=1_047_576),
+    card("gpt-5-mini", price(0.25, 2), window=272_000),
+    card("claude-haiku-4-5", price(1, 5), window=200_000),
+    card("claude-sonnet-4-5", price(3, 15), window=200_000),
+    card("gemini-2.5-flash", price(0.3, 2.5), window=1_048_576),
+    card("text-embedding-3-small", price(0.02, 0), mode="embeddings", window=8191, most_output=None, can=()),
+)
+
+
+def tagged(tag: str, input_tokens: int = 4000) -> RequestFacts:
+    return replace(FACTS, tenant="debate-bot", tags=frozenset({tag}), input_tokens=input_tokens)
+
+
+VECTOR = replace(FACTS, dialect="embeddings", requested_model="text-embedding-3-small", input_tokens=8000)
+
+# facts, policy, route, candidates, reason
+GOLDEN: list[tuple[str, RequestFacts, str, str, str, str]] = [
+    ("chat", FACTS, "default", "chat", "gpt-4o-mini", "fixed:gpt-4o-mini"),
+    ("vectors", VECTOR, "default", "embeddings", "text-embedding-3-small", "fixed:text-embedding-3-small"),
+    ("step", replace(tagged("task=fallacy"), tenant="x"), "default", "task", "gpt-4o-mini", "fixed:gpt-4o-mini"),
+    ("unknown", replace(FACTS, requested_model="gpt-9"), "default", "chat", "", ""),
+    ("mode", replace(FACTS, requested_model="text-embedding-3-small"), "default", "chat", "", ""),
+    (
+        "fallacy",
+        tagged("task=fallacy"),
+        "debate-bot",
+        "fallacy",
+        "claude-sonnet-4-5 gpt-4o claude-haiku-4-5 gpt-4o-mini",
+        "fixed:claude-sonnet-4-5",
+    ),
+    (
+        "long fallacy",
+        tagged("task=fallacy", 60_000),
+        "debate-bot",
+        "task",
+        "gpt-4o-mini gemini-2.5-flash claude-haiku-4-5 gpt-4o",
+        "cheapest:gpt-4o-mini 0.0093072<gemini-2.5-flash 0.01928<claude-haiku-4-5 0.06256",
+    ),
+    (
+        "analysis",
+        tagged("task=analysis"),
+        "debate-bot",
+        "task",
+        "gpt-4o-mini gemini-2.5-flash claude-haiku-4-5 gpt-4o",
+        "cheapest:gpt-4o-mini 0.0009072<gemini-2.5-flash 0.00248<claude-haiku-4-5 0.00656",
+    ),
+    (
+        "beyond most windows",
+        tagged("task=analysis", 190_000),
+        "debate-bot",
+        "task",
+        "gemini-2.5-flash claude-haiku-4-5",
+        "cheapest:gemini-2.5-flash 0.05828<claude-haiku-4-5 0.19256",
+    ),
+    (
+        "a narrow key",
+        replace(tagged("task=analysis"), allowed_models=frozenset({"gpt-4o"})),
+        "debate-bot",
+        "task",
+        "gpt-4o",
+        "fallback:gpt-4o",
+    ),
+    (
+        "bot chat",
+        replace(FACTS, tenant="debate-bot-2", requested_model="gpt-4o"),
+        "debate-bot",
+        "chat",
+        "gpt-4o gpt-4o-mini",
+        "fixed:gpt-4o",
+    ),
+    (
+        "bot vectors",
+        replace(VECTOR, tenant="debate-bot"),
+        "debate-bot",
+        "embeddings",
+        "text-embedding-3-small",
+        "fixed:text-embedding-3-small",
+    ),
+    ("another tenant", replace(FACTS, tenant="debate-bots"), "default", "chat", "gpt-4o-mini", "fixed:gpt-4o-mini"),
+]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> PolicySet:
+    source = FOLDER / "models.yaml"
+    groups = load_models(read_text(source, source="models.yaml"), source="models.yaml").groups
+    return PolicyBook(FOLDER, groups=groups).current()
+
+
+@pytest.mark.parametrize("row", GOLDEN, ids=[row[0] for row in GOLDEN])
+def test_the_shipped_policies_plan_what_the_golden_table_says(
+    shipped: PolicySet, row: tuple[str, RequestFacts, str, str, str, str]
+) -> None:
+    _, facts, policy, route, candidates, reason = row
+    found = choose(match(shipped.for_tenant(facts.tenant), facts), View(catalogue=CATALOGUE))
+    assert shipped.for_tenant(facts.tenant).name == policy
+    assert found.route == route
+    if isinstance(found, Plan):
+        assert (" ".join(found.candidates), found.reason) == (candidates, reason)
+    else:
+        assert candidates == ""
+
+
+def test_the_golden_table_reaches_every_shipped_route(shipped: PolicySet) -> None:
+    reached = {(row[2], row[3]) for row in GOLDEN}
+    assert {(policy.name, route.name) for policy in shipped.policies for route in policy.routes} == reached

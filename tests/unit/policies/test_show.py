@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from policies.book import PolicySet
+from policies.load import load_policy
+from policies.show import Row, rows
+from tests.unit.policies.examples import GROUPS
+
+TEXT = """\
+version: 1
+policy: p
+tenants: [a, b]
+models: {small: {group: gpt-4o-mini}}
+routes:
+  - name: one
+    match: {tag: task=fallacy, input_tokens: {gte: 5, lt: 60000}, any: [{model: x*}, {tenant: t}],
+            none: [{dialect: embeddings}]}
+    candidates: [small, gpt-4o]
+    objective: {minimise: cost}
+    fallbacks: [requested]
+    deadline: 90s
+    max_output_tokens: 9
+    cache: {exact_ttl: 30d, max_temperature: null, partition_by_user: true, normalise: [clock_in_system]}
+    epoch: 2
+  - name: two
+    match: {any: true}
+    candidates: [requested]
+    cache: {exact_ttl: 0}
+"""
+
+
+def test_a_route_is_one_row_of_text() -> None:
+    policy = load_policy(TEXT, source="p.yaml", groups=GROUPS)
+    first, second = rows(PolicySet(version="v", policies=(policy,)))
+    assert first == Row(
+        policy="p",
+        version=policy.version,
+        tenants="a, b",
+        route="one",
+        match="tag task=fallacy and input_tokens < 60000 and input_tokens >= 5 and (model x* or tenant t)"
+        " and not (dialect embeddings)",
+        models="small (gpt-4o-mini), gpt-4o",
+        order="cheapest",
+        fallbacks="requested",
+        deadline="90s",
+        max_output_tokens="9",
+        cache="exact 30d, any temperature, by user, clock_in_system, epoch 2",
+    )
+    assert (second.match, second.fallbacks, second.max_output_tokens, second.cache) == ("everything", "-", "-", "off")
