@@ -26,13 +26,13 @@ from gateway.http.middlewares import outermost
 from gateway.http.routes import CLIENT, ENDPOINTS, OPS, register
 from gateway.http.server import GatewayRunner
 from gateway.http.state import SERVICES, Services
+from gateway.interactions import Interactions
 from gateway.keys import Keys
 from gateway.lane import Transition
 from gateway.ledger import Ledger
 from gateway.logs import configure_logs, report_crash
 from gateway.metrics import KnownLabels, Metrics, watch_loop_lag
 from gateway.outcome import Outcome
-from gateway.interactions import Interactions
 from gateway.pipelines.spec import shipped_pipelines
 from gateway.settings import Settings, metrics_dir
 from gateway.stores.memory import MemoryStore
@@ -71,95 +71,50 @@ def run_worker(
     settings: Settings, sockets: Sequence[socket.socket], *, worker: int, ops_sockets: Sequence[socket.socket] = ()
 ) -> int:
     """Serve on `sockets` until SIGTERM or SIGINT, then drain and return the exit code."""
+    built = build(settings, access_log=configure_logs(settings.log_level), seed=worker)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, sockets, ops_sockets, worker))
+        runner.run(_serve(built, sockets, ops_sockets))
+    return 0
 
 
-async def _serve(
-    settings: Settings, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket], worker: int
-) -> int:
-    access_log = configure_logs(settings.log_level)
+async def _serve(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    built = build(settings, access_log=access_log, seed=worker)
     await start(built, sockets, ops_sockets)
     await stop.wait()
     await drain(built)
-    return 0
 
 
 def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: int) -> Worker:
-    """Make and wire every part. Needs a running loop; opens no connection. Raises DocumentError for bad files."""
+    """Make and wire every part. Reads files (blocking), opens no connection. Raises DocumentError for bad files."""
     clock = SystemClock()
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
-    models = load_models(settings.models.read_text(encoding="utf-8"), source=str(settings.models))
-    deployments = LiteLLMDeployments(models.entries, environment=settings.environment, simulate_missing=True)
-    groups = frozenset(entry.model_name for entry in models.entries)
-    book = PolicyBook(settings.policies, groups=groups, models_file=settings.models)
+    deployments, book = _routing(settings)
     metrics = Metrics(
         version=installed_version(), known=_labels(book.current(), deployments), multiprocess_dir=metrics_dir()
     )
     metrics.policy_loaded(book.current().version)
-    store = _store(settings, clock, supervisor)
+    store = _store(settings, clock, supervisor, metrics)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
-    backends = make_backends(
-        BackendSettings(
-            max_answer_bytes=settings.max_answer_bytes,
-            simulated_seed=settings.simulated_seed,
-            simulated_latency_scale=settings.simulated_latency_scale,
-        ),
-        clock=clock,
-        deployments=deployments,
-    )
+    sink = _sink(metrics, access_log, ledger)
+    backends = _backends(settings, clock, deployments)
     inflight = InFlight(supervisor, history_bytes=settings.max_answer_bytes)
-
-    def sink(outcome: Outcome) -> None:
-        metrics.record(outcome)
-        access_log(outcome)
-        if outcome.tenant:
-            ledger.record(outcome)
-
-    flow = Flow(
-        Parts(
-            book=book,
-            deployments=deployments,
-            unhealthy=deployments.unhealthy,
-            attempts=Attempts(deployments=deployments, backends=backends, clock=clock, rng=random.Random(seed)),
-            exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
-            inflight=inflight,
-            spawner=supervisor,
-            clock=clock,
-            sink=sink,
-            rng=random.Random(seed),
-        )
-    )
-    limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
-    services = Services(
-        settings=settings,
-        limits=limits,
-        clock=clock,
-        keys=Keys(store, clock),
-        flow=flow,
-        interactions=Interactions(
-            shipped_pipelines(),
-            flow=flow,
-            catalogue=deployments.catalogue,
-            limits=limits,
-            clock=clock,
-            sink=sink,
-        ),
+    parts = Parts(
         book=book,
         deployments=deployments,
-        metrics=metrics,
+        unhealthy=deployments.unhealthy,
+        attempts=Attempts(deployments=deployments, backends=backends, clock=clock, rng=random.Random(seed)),
+        exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
+        inflight=inflight,
+        spawner=supervisor,
+        clock=clock,
         sink=sink,
-        report_crash=report_crash,
-        redis_state=lambda: store.state,
-        details=lambda: details(book, deployments, store, inflight),
+        rng=random.Random(seed),
     )
     return Worker(
-        services=services,
+        services=_services(settings, parts, deployments, store, metrics),
         supervisor=supervisor,
         store=store,
         ledger=ledger,
@@ -169,10 +124,66 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     )
 
 
+def _services(
+    settings: Settings, parts: Parts, deployments: LiteLLMDeployments, store: RedisStore | MemoryStore, metrics: Metrics
+) -> Services:
+    limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
+    flow = Flow(parts)
+    return Services(
+        settings=settings,
+        limits=limits,
+        clock=parts.clock,
+        keys=Keys(store, parts.clock),
+        flow=flow,
+        interactions=Interactions(
+            shipped_pipelines(),
+            flow=flow,
+            catalogue=deployments.catalogue,
+            limits=limits,
+            clock=parts.clock,
+            sink=parts.sink,
+        ),
+        book=parts.book,
+        deployments=deployments,
+        metrics=metrics,
+        sink=parts.sink,
+        report_crash=report_crash,
+        details=lambda: details(parts.book, deployments, store, parts.inflight),
+    )
+
+
+def _routing(settings: Settings) -> tuple[LiteLLMDeployments, PolicyBook]:
+    models = load_models(settings.models.read_text(encoding="utf-8"), source=str(settings.models))
+    deployments = LiteLLMDeployments(models.entries, environment=settings.environment, simulate_missing=True)
+    return deployments, PolicyBook(settings.policies, groups=models.groups, models_file=settings.models)
+
+
+def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeployments) -> dict[str, Backend]:
+    chosen = BackendSettings(
+        max_answer_bytes=settings.max_answer_bytes,
+        simulated_seed=settings.simulated_seed,
+        simulated_latency_scale=settings.simulated_latency_scale,
+    )
+    return make_backends(chosen, clock=clock, deployments=deployments)
+
+
+def _sink(metrics: Metrics, access_log: Callable[[Outcome], None], ledger: Ledger) -> Callable[[Outcome], None]:
+    def sink(outcome: Outcome) -> None:
+        metrics.record(outcome)
+        access_log(outcome)
+        # Strangers are counted and logged, but cannot push a tenant's history out of the ledger.
+        if outcome.tenant:
+            ledger.record(outcome)
+
+    return sink
+
+
 async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket] = ()) -> None:
     """Listen, begin the lifetime tasks, become ready."""
     settings, services = built.services.settings, built.services
     built.ledger.start()
+    if settings.redis_url is None and settings.first_secret is not None:
+        await services.keys.create("default", name="first", secret=settings.first_secret.get_secret_value())
     built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services), name="policy-reload")
     built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
     built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")
@@ -226,15 +237,22 @@ def details(
         "cooling_down": sorted(deployments.unhealthy()),
         "store": "memory" if isinstance(store, MemoryStore) else f"redis {store.state}",
         "provider_calls": inflight.count,
+        "callers": inflight.callers,
     }
 
 
-def _store(settings: Settings, clock: SystemClock, supervisor: Supervisor) -> RedisStore | MemoryStore:
+def _store(
+    settings: Settings, clock: SystemClock, supervisor: Supervisor, metrics: Metrics
+) -> RedisStore | MemoryStore:
     if settings.redis_url is None:
         log.warning("no Redis: keys, cache and ledger live in this process and end with it")
         return MemoryStore(clock, max_bytes=settings.memory_cache_bytes)
     return RedisStore(
-        settings.redis_url, supervisor=supervisor, timeout_s=settings.redis_timeout_s, on_transition=_tell_transition
+        settings.redis_url,
+        supervisor=supervisor,
+        timeout_s=settings.redis_timeout_s,
+        on_transition=_tell_transition,
+        on_call=lambda operation, seconds, has_failed: metrics.redis_call(operation, seconds, failed=has_failed),
     )
 
 

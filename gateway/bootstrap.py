@@ -28,7 +28,7 @@ CLOSE_S = 1.0
 
 
 def examine(settings: Settings) -> Findings:
-    """Load models and policies and make the first key if there is none. `settings.redis_url` must be set."""
+    """Load models and policies and make the first key if there is none (without a Redis `settings` brings it)."""
     try:
         models = load_models(read_text(settings.models, source=str(settings.models)), source=str(settings.models))
         book = PolicyBook(settings.policies, groups=models.groups, models_file=settings.models)
@@ -59,9 +59,11 @@ async def _find(settings: Settings, models: ModelsFile) -> Findings:
 
 
 async def _first_key(settings: Settings) -> tuple[str | None, str]:
+    if settings.redis_url is None:
+        return (settings.first_secret.get_secret_value() if settings.first_secret else None), ""
     clock = SystemClock()
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
-    store = RedisStore(settings.redis_url or "", supervisor=supervisor, timeout_s=REDIS_TIMEOUT_S)
+    store = RedisStore(settings.redis_url, supervisor=supervisor, timeout_s=REDIS_TIMEOUT_S)
     try:
         created = await Keys(store, clock).ensure_first()
         return (None if created is None else created.secret), ""

@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _serve(loaded: Loaded, *, print_config: bool) -> int:
     if print_config:
-        from gateway.settings import describe
+        from gateway.print_config import describe
 
         for line in describe(loaded):
             sys.stdout.write(f"{line}\n")
@@ -81,7 +81,7 @@ def _keys(loaded: Loaded, options: argparse.Namespace) -> int:
 
     settings = loaded.settings
     if options.action == "create":
-        models = None if options.models is None else [name.strip() for name in options.models.split(",")]
+        models = None if options.allowed is None else [name.strip() for name in options.allowed.split(",")]
         return keys.create(settings, tenant=options.tenant, name=options.name, models=models, as_json=options.json)
     if options.action == "list":
         return keys.show(settings, as_json=options.json)
@@ -109,42 +109,56 @@ def _load(options: argparse.Namespace) -> Loaded | None:
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="foreword", description="An LLM gateway for chat bots.")
+    """Return the parser; only the named command has its settings, which need imports."""
+    parser = argparse.ArgumentParser(prog="foreword", description="An LLM gateway for chat bots.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"foreword {installed_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="run the gateway")
+    serve = _add(commands, "serve", "run the gateway")
     serve.add_argument(
         "--print-config", action="store_true", help="show every setting and where it came from, and stop"
     )
-    warm = commands.add_parser("warm", help="run the warmer alone (serve starts one by itself)")
-    policy = commands.add_parser("policy", help="check or show the policies")
-    _actions(policy, lint="check policy files and the models file", show="show the routes of every policy")
-    keys = commands.add_parser("keys", help="make, list and revoke gateway keys")
-    _key_actions(keys)
-    _demo_options(commands.add_parser("demo", help="send a debate through the pipeline and show what comes back"))
-    for name, made in (("serve", serve), ("warm", warm), ("policy", policy), ("keys", keys)):
-        if name == command:
-            _add_settings(made, _SETTINGS_OF[name])
+    warm = _add(commands, "warm", "run the warmer alone (serve starts one by itself)")
+    policy = _policy_actions(_add(commands, "policy", "check or show the policies"))
+    keys = _key_actions(_add(commands, "keys", "make, list and revoke gateway keys"))
+    _demo_options(_add(commands, "demo", "send a debate through the pipeline and show what comes back"))
+    takers = {"serve": (serve,), "warm": (warm,), "policy": policy, "keys": keys}
+    for taker in takers.get(command, ()):
+        _add_settings(taker, _SETTINGS_OF[command])
     return parser
 
 
-def _actions(parser: argparse.ArgumentParser, **helps: str) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, text in helps.items():
-        actions.add_parser(name, help=text).add_argument("--json", action="store_true", help="JSON for scripts")
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    """No abbreviations: `--admin-key SECRET` must not pass for --admin-key-file, where ps would show it."""
+    return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
 
 
-def _key_actions(parser: argparse.ArgumentParser) -> None:
+def _policy_actions(parser: argparse.ArgumentParser) -> Sequence[argparse.ArgumentParser]:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="make a key and show it, this once")
+    made = (
+        _add(actions, "lint", "check policy files and the models file"),
+        _add(actions, "show", "show the routes of every policy"),
+    )
+    return _with_json(made)
+
+
+def _key_actions(parser: argparse.ArgumentParser) -> Sequence[argparse.ArgumentParser]:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = _add(actions, "create", "make a key and show it, this once")
     create.add_argument("--tenant", default="default", help="who the key belongs to (default: %(default)s)")
     create.add_argument("--name", default="", help="what to call it")
-    create.add_argument("--models", help="model names, separated by commas; without it every model")
-    listed = actions.add_parser("list", help="show all keys, without their secrets")
-    revoke = actions.add_parser("revoke", help="end a key, within a second")
+    create.add_argument("--models", dest="allowed", help="names separated by commas; without it every model")
+    listed = _add(actions, "list", "show all keys, without their secrets")
+    revoke = _add(actions, "revoke", "end a key, within a second")
     revoke.add_argument("id", help="the key's id, key-…")
-    for action in (create, listed, revoke):
-        action.add_argument("--json", action="store_true", help="JSON for scripts")
+    return _with_json((create, listed, revoke))
+
+
+def _with_json(parsers: Sequence[argparse.ArgumentParser]) -> Sequence[argparse.ArgumentParser]:
+    for parser in parsers:
+        parser.add_argument("--json", action="store_true", help="JSON for scripts")
+    return parsers
 
 
 def _demo_options(parser: argparse.ArgumentParser) -> None:

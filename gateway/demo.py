@@ -5,16 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO
 
 import aiohttp
 from rich.console import Console
@@ -25,9 +18,6 @@ from gateway.demo_tables import StepLines, at, show_findings, show_runs
 _SAMPLE = Path(__file__).parent / "pipelines" / "sample_debate.txt"
 _SECTIONS = Path("debates") / "sections.jsonl.gz"
 _RUNS = ("first", "second")
-_START_TRIES = 240
-_START_PAUSE_S = 0.25
-_STOP_S = 40.0
 _TIMEOUT = aiohttp.ClientTimeout(total=600.0)
 
 
@@ -35,20 +25,16 @@ class DemoFailed(Exception):
     """The demo cannot go on; the message says why and what would help."""
 
 
-def demo_main(*, base_url: str | None, api_key: str | None, sections: int, data_dir: Path | None) -> int:
+def demo_main(*, base_url: str, api_key: str, sections: int, data_dir: Path | None) -> int:
     """Run the demo and return the exit code: 0 when every run came back `ok`.
 
-    Without `base_url` a gateway of its own is started on a free loopback port with a private data directory, and
-    stopped after. `data_dir` may hold debates/sections.jsonl.gz, of which the first `sections` annotated ones are
-    sent; without it the shipped sample is.
+    `base_url` is a gateway that runs (commands/demo.py starts one when none is named). `data_dir` may hold
+    debates/sections.jsonl.gz, of which the first `sections` annotated ones are sent; without it the shipped sample is.
     """
     console = Console()
     texts = list(transcripts(data_dir, sections=sections))
     try:
-        if base_url is not None:
-            return _show(console, base_url, api_key, texts)
-        with own_gateway(console) as (own_url, own_key):
-            return _show(console, own_url, own_key, texts)
+        return _show(console, base_url, api_key, texts)
     except (DemoFailed, aiohttp.ClientError) as error:
         console.print(f"[red]demo failed:[/red] {escape(str(error))}")
         return 1
@@ -66,7 +52,7 @@ def transcripts(data_dir: Path | None, *, sections: int) -> Iterator[tuple[str, 
             yield str(row["id"]), str(row["text"])
 
 
-async def run_demo(base_url: str, api_key: str | None, *, title: str, transcript: str, console: Console) -> bool:
+async def run_demo(base_url: str, api_key: str, *, title: str, transcript: str, console: Console) -> bool:
     """Run one transcript twice and print what came back; return whether both runs were `ok`. Raises DemoFailed."""
     console.rule(f"[bold]{title}[/bold]: {len(transcript.split())} words")
     runs: list[tuple[str, Mapping[str, object]]] = []
@@ -88,36 +74,7 @@ async def run_demo(base_url: str, api_key: str | None, *, title: str, transcript
     return all(result.get("status") == "ok" for _, result in runs)
 
 
-@contextmanager
-def own_gateway(console: Console) -> Iterator[tuple[str, str]]:
-    """Start a gateway of the demo's own and yield (base URL, key); stop it and remove its data after.
-
-    Raises DemoFailed when it does not start, with the end of its log.
-    """
-    # Short: the private Redis listens on a unix socket below it, whose path may have 107 bytes.
-    directory = Path(tempfile.mkdtemp(prefix="fw-demo-"))
-    log_path = directory / "gateway.log"
-    port = _free_port()
-    base_url = f"http://127.0.0.1:{port}"
-    data = ["--data-dir", str(directory)]
-    serve = [sys.executable, "-m", "gateway", "serve", "--host", "127.0.0.1", "--port", str(port), *data]
-    console.print(f"starting a gateway on {base_url} …")
-    with log_path.open("wb") as log:
-        process = _start(serve, log)
-        try:
-            asyncio.run(_until_ready(base_url, process, log_path))
-            yield base_url, _create_key(data)
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            shutil.rmtree(directory, ignore_errors=True)
-
-
-def _show(console: Console, base_url: str, api_key: str | None, texts: list[tuple[str, str]]) -> int:
+def _show(console: Console, base_url: str, api_key: str, texts: list[tuple[str, str]]) -> int:
     async def all_of_them() -> bool:
         good = [
             await run_demo(base_url, api_key, title=title, transcript=text, console=console) for title, text in texts
@@ -163,42 +120,3 @@ def _said(status: int, text: str) -> str:
     except json.JSONDecodeError:
         message = None
     return f"the gateway answered {status}: {message or text[:300]}"
-
-
-async def _until_ready(base_url: str, process: subprocess.Popen[bytes], log_path: Path) -> None:
-    async with aiohttp.ClientSession(base_url) as session:
-        for _ in range(_START_TRIES):
-            if process.poll() is not None:
-                break
-            try:
-                async with session.get("/health/ready") as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientConnectionError:
-                pass
-            await asyncio.sleep(_START_PAUSE_S)
-    tail = (await asyncio.to_thread(log_path.read_text, "utf-8", "replace"))[-2000:]
-    raise DemoFailed(f"the gateway did not become ready at {base_url}; its log ends:\n{tail}")
-
-
-def _start(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    # Our own interpreter and fixed words: nothing here comes from outside.
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-
-
-def _create_key(data: list[str]) -> str:
-    command = [sys.executable, "-m", "gateway", "keys", "create", "--tenant", "demo", "--json", *data]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode != 0:
-        raise DemoFailed(f"keys create failed: {done.stderr.decode('utf-8', 'replace').strip()[-500:]}")
-    secret = at(json.loads(done.stdout), "key")
-    if not isinstance(secret, str):
-        raise DemoFailed("keys create printed no key")
-    return secret
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -87,19 +88,12 @@ def show_findings(console: Console, result: Json) -> None:
 
 def show_runs(console: Console, runs: Sequence[tuple[str, Json]]) -> None:
     """Print what each run took and cost, step by step, one row per run and step, and its totals."""
-    table = Table(title="Runs", title_justify="left")
-    for name in (
-        "run",
-        "step",
-        "status",
-        "cache",
-        "wall s",
-        "tokens in/out",
-        "cost USD",
-        "saved USD",
-        "dropped quotes",
-    ):
-        table.add_column(name, justify="left" if name in ("run", "step", "status", "cache") else "right")
+    # Narrow enough for 80 columns: a cost that is cut to 0.00… says nothing.
+    table = Table(title="Runs", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("run", "step", "status", "cache"):
+        table.add_column(name, no_wrap=True)
+    for name in ("wall s", "tokens in/out", "cost USD"):
+        table.add_column(name, justify="right", no_wrap=True)
     for title, result in runs:
         steps = result.get("steps")
         for name, step in steps.items() if isinstance(steps, Mapping) else ():
@@ -118,10 +112,15 @@ def show_runs(console: Console, runs: Sequence[tuple[str, Json]]) -> None:
             f"{number(at(result, 'usage', 'prompt_tokens')):.0f} tokens in, "
             f"{number(at(result, 'usage', 'completion_tokens')):.0f} out; "
             f"cost {'unknown' if cost is None else f'{number(cost):.6f} USD'}, "
-            f"saved {number(result.get('saved_usd')):.6f} USD"
+            f"saved {number(result.get('saved_usd')):.6f} USD; {_dropped(result):.0f} quote(s) dropped"
         )
         if result.get("simulated"):
             console.print(f"{title}: [yellow]simulated[/yellow]: no language model read the transcript")
+
+
+def _dropped(result: Json) -> float:
+    steps = result.get("steps")
+    return sum(number(at(step, "dropped_quotes")) for step in (steps.values() if isinstance(steps, Mapping) else ()))
 
 
 def _figures(step: object) -> tuple[str, ...]:
@@ -131,8 +130,6 @@ def _figures(step: object) -> tuple[str, ...]:
         f"{number(at(step, 'timings', 'wall_s')):.3f}",
         tokens,
         "unknown" if cost is None else f"{number(cost):.6f}",
-        f"{number(at(step, 'saved_usd')):.6f}",
-        f"{number(at(step, 'dropped_quotes')):.0f}",
     )
 
 

@@ -137,7 +137,7 @@ def from_flight(error: Exception) -> RequestFailed:
 
 
 def from_provider(error: ProviderError, *, attempts: int) -> RequestFailed:
-    """Map a provider's error after the gateway's own attempts; the provider's words are kept, its key errors are not."""
+    """Map a provider's error after the gateway's own attempts; its words are kept, but not those about our key."""
     status, kind, code = _PROVIDER[error.kind]
     if error.kind == "bad_request" and error.status is not None and 400 <= error.status < 500:
         status = error.status if error.status in (400, 413, 422) else 400

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.cache.codec import usage_object
-from gateway.errors import RequestFailed, from_bad_request
+from gateway.errors import from_bad_request, http_failure
 from gateway.flow import Flow
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, Outcome
@@ -66,7 +66,7 @@ class Interaction:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[RunEvents]:
-        """Run while the block lasts; iterate `events` of what it yields. Leaving early means that the client has left."""
+        """Run while the block lasts; iterate `events` of what it yields. Leaving early: the client has left."""
         run = RunEvents(self.request, ask=self.steps, clock=self.steps.clock)
         try:
             async with run:
@@ -114,25 +114,7 @@ class Interactions:
 
     def open(self, name: str, posted: Posted, *, is_chat: bool) -> Interaction:
         """Check a posted run. Raises RequestFailed: 404 no such pipeline, 403 not this key's, 400 naming the field."""
-        pipeline = self._pipelines.get(name)
-        if pipeline is None:
-            raise from_bad_request(
-                BadRequest(
-                    f"there is no pipeline {name[:64]!r}; there are: {', '.join(self.names())}",
-                    param="model" if is_chat else None,
-                    code="model_not_found",
-                    status=404,
-                )
-            )
-        allowed = posted.caller.allowed_models
-        if allowed is not None and PIPELINE_MODEL_PREFIX + name not in allowed:
-            raise RequestFailed(
-                f"this key may not use {PIPELINE_MODEL_PREFIX}{name}",
-                status=403,
-                type="permission_error",
-                code="model_not_allowed",
-                param="model",
-            )
+        pipeline = self._pipeline(name, posted.caller)
         read = read_chat_run if is_chat else read_run
         try:
             if is_chat:
@@ -141,12 +123,25 @@ class Interactions:
                 posted.document,
                 pipeline,
                 run_id=posted.request_id,
-                default_model=default_model(self._catalogue(), allowed),
+                default_model=default_model(self._catalogue(), posted.caller.allowed_models),
                 deadline_s=posted.deadline_s,
             )
         except BadRunRequest as wrong:
             raise from_bad_request(BadRequest(wrong.message, param=wrong.param)) from None
-        steps = FlowSteps(
+        return Interaction(request=request, steps=self._steps(posted), posted=posted, owner=self)
+
+    def _pipeline(self, name: str, caller: Caller) -> Pipeline:
+        pipeline = self._pipelines.get(name)
+        if pipeline is None:
+            known = ", ".join(self.names())
+            raise http_failure(404, f"there is no pipeline {name[:64]!r}; there are: {known}", code="model_not_found")
+        model = PIPELINE_MODEL_PREFIX + name
+        if caller.allowed_models is not None and model not in caller.allowed_models:
+            raise http_failure(403, f"this key may not use {model}", code="model_not_allowed", param="model")
+        return pipeline
+
+    def _steps(self, posted: Posted) -> FlowSteps:
+        return FlowSteps(
             flow=self._flow,
             clock=self.clock,
             limits=self._limits,
@@ -156,7 +151,6 @@ class Interactions:
             cache_control=posted.cache_control,
             traceparent=posted.traceparent,
         )
-        return Interaction(request=request, steps=steps, posted=posted, owner=self)
 
     def close(self, interaction: Interaction, report: PipelineReport | None) -> None:
         """Tell of the run: one interaction, however many calls it took. A run without a report was left."""

@@ -58,6 +58,11 @@ class Caller:
     allowed_models: frozenset[str] | None
 
 
+def new_secret() -> str:
+    """Return a fresh key of 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedKey:
     """A new key: the only value that ever holds its secret."""
@@ -98,12 +103,14 @@ class Keys:
         self._unknown: dict[bytes, float] = {}
         self._lookups = _Bucket(clock, per_s=unknown_per_s)
 
-    async def create(self, tenant: str, *, name: str = "", models: Sequence[str] | None = None) -> CreatedKey:
-        """Make a key for `tenant`, which may use `models` or, with None, every model.
+    async def create(
+        self, tenant: str, *, name: str = "", models: Sequence[str] | None = None, secret: str | None = None
+    ) -> CreatedKey:
+        """Make a key for `tenant`, which may use `models` or, with None, every model; `secret` None draws one.
 
         Names need not be unique. Raises StoreUnavailable, after which a key may exist whose secret nobody knows.
         """
-        secret = PREFIX + secrets.token_urlsafe(32)
+        secret = secret or new_secret()
         record = KeyRecord(
             id=f"key-{secrets.token_hex(6)}",
             name=name,

@@ -22,8 +22,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request as it ended. Durations in seconds, money in nano-dollars, `started_at` in Unix seconds.
 
     `cost_nanousd` is None where the model has no known price; `saved_nanousd` is what a hit or a join did not spend.
-    An interaction is one user-origin Outcome; `interaction_cost_nanousd` is what it cost in all: its own provider calls,
-    or, for a pipeline, those of its steps (whose own Outcomes carry `cost_nanousd`, so that no dollar counts twice).
+    An interaction is one user-origin Outcome; `interaction_cost_nanousd` is what it cost in all: its own provider
+    calls, or those of its steps for a pipeline (whose Outcomes carry `cost_nanousd`, so that no dollar counts twice).
     `overhead_s` is total time minus the time spent waiting for providers and for a slow client.
     """
 

@@ -123,10 +123,13 @@ class Settings(BaseModel):
     simulated_seed: Annotated[NonNegativeInt, _Number] = Field(0, description="seed of the simulated backend")
     ledger_max_entries: Count = Field(100_000, description="entries that the ledger keeps")
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
+    first_secret: SecretStr | None = Field(None, exclude=True, description="key of a gateway without any Redis")
 
 
-NOT_FLAGS = frozenset({"admin_key", "environment"})
-NAMES = frozenset(Settings.model_fields) - {"environment"}
+GIVEN_BY_CODE = frozenset({"environment", "first_secret"})
+"""Fields that are no setting: nobody can give them from outside."""
+NOT_FLAGS = GIVEN_BY_CODE | {"admin_key"}
+NAMES = frozenset(Settings.model_fields) - GIVEN_BY_CODE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,33 +203,6 @@ def without_password(url: str) -> str:
     if "@" not in parts.netloc:
         return url
     return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
-
-
-def describe(loaded: Loaded) -> Iterator[str]:
-    """Yield one line a setting, `name: value  # where from`: a valid --config file, with every secret masked."""
-    for name in Settings.model_fields:
-        if name == "environment":
-            continue
-        origin = loaded.origins.get(name, "default")
-        value: object = getattr(loaded.settings, name)
-        if name == "admin_key":  # a comment, because the file may not hold it
-            yield f"# {name}: {'null' if value is None else '********'}  # {origin}"
-        else:
-            yield f"{name}: {_shown(name, value)}  # {origin}"
-
-
-def _shown(name: str, value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Address):
-        host = f"[{value.host}]" if ":" in value.host else value.host
-        return f"'{host}:{value.port}'"
-    if isinstance(value, int | float):
-        return f"{value:g}" if isinstance(value, float) else str(int(value))
-    text = without_password(str(value)) if name == "redis_url" else str(value)
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _flag(name: str) -> str:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import orjson
 
+from gateway.delivery import Reply
 from gateway.errors import RequestFailed, from_bad_request
-from gateway.flow import Flow, Reply
+from gateway.flow import Flow
 from gateway.keys import Caller
 from gateway.pipelines.ports import StepAnswer, StepAsk, StepError
 from gateway.ports import Clock

@@ -21,6 +21,7 @@ from typing import Protocol
 import msgspec
 import structlog
 import uvloop
+from pydantic import SecretStr
 from rich.console import Console
 
 from gateway.banner import Standing, print_banner
@@ -28,6 +29,7 @@ from gateway.clock import SystemClock
 from gateway.crew import Crew, Job, RestartRules, fork, how_it_ended, watching
 from gateway.data_dir import EmbeddedRedisFailed
 from gateway.findings import Findings
+from gateway.keys import new_secret
 from gateway.logs import configure_logs
 from gateway.settings import Address, Settings, export_metrics_dir, without_password
 from gateway.stores.embedded import EmbeddedRedis, EmbeddedRedisUnavailable
@@ -71,7 +73,7 @@ def serve(
     with ExitStack() as stack:
         try:
             return _serve(settings, parts, rules or RestartRules(), out, stack)
-        except (CannotServe, EmbeddedRedisFailed, EmbeddedRedisUnavailable) as error:
+        except (CannotServe, EmbeddedRedisFailed) as error:
             Console(stderr=True).print(f"foreword: {error}", markup=False, highlight=False, soft_wrap=True)
             return EXIT_FAILURE
 
@@ -84,9 +86,7 @@ def _serve(settings: Settings, given: Parts | None, rules: RestartRules, console
     metrics = _prepare_metrics(settings.data_dir)
     redis = None
     if settings.redis_url is None:
-        redis = EmbeddedRedis.start(settings.data_dir)
-        stack.callback(redis.stop)
-        settings = settings.model_copy(update={"redis_url": redis.url})
+        redis, settings = _private_redis(settings, stack)
     parts = given or _real_parts()
     findings = _in_child(lambda: parts.examine(settings))
     if findings.problems:
@@ -106,6 +106,20 @@ def _serve(settings: Settings, given: Parts | None, rules: RestartRules, console
         tick=_Reviver(redis),
     )
     return crew.run(signals)
+
+
+def _private_redis(settings: Settings, stack: ExitStack) -> tuple[EmbeddedRedis | None, Settings]:
+    """Start a Redis of our own; without a binary, settle for one worker that keeps everything in its memory."""
+    try:
+        redis = EmbeddedRedis.start(settings.data_dir)
+    except EmbeddedRedisUnavailable as lacking:
+        structlog.get_logger().warning(
+            "no Redis: one worker, no warmer; keys, cache and ledger end with it", why=str(lacking)
+        )
+        update = {"workers": 1, "warmer": False, "first_secret": SecretStr(new_secret())}
+        return None, settings.model_copy(update=update)
+    stack.callback(redis.stop)
+    return redis, settings.model_copy(update={"redis_url": redis.url})
 
 
 def listen(address: Address, *, setting: str) -> list[socket.socket]:
@@ -244,7 +258,7 @@ def _standing(
         listening=listening,
         metrics=_address(ops_sockets[0]) if ops_sockets else listening[0],
         workers=settings.workers,
-        redis=f"private, in {settings.data_dir}" if is_embedded else without_password(settings.redis_url or ""),
+        redis=_redis_in_words(settings, is_embedded=is_embedded),
         version=installed_version(),
         is_open_to_loopback=settings.allow_unauthenticated_loopback,
     )
@@ -253,6 +267,12 @@ def _standing(
 def _address(made: socket.socket) -> Address:
     host, port = made.getsockname()[:2]
     return Address(host, port)
+
+
+def _redis_in_words(settings: Settings, *, is_embedded: bool) -> str:
+    if settings.redis_url is None:
+        return "none: everything is in memory and ends with this process"
+    return f"private, in {settings.data_dir}" if is_embedded else without_password(settings.redis_url)
 
 
 class _Reviver:

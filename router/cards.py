@@ -31,7 +31,7 @@ def card_of(resolved: Resolved, *, parameters: Collection[str]) -> ModelCard:
     """
     entry = map_entry(resolved.listed_model)
     known = {**entry, **resolved.info}
-    mode = known.get("mode", "chat")
+    mode = known.get("mode") or "chat"
     if mode not in _DIALECTS:
         raise ValueError(f"mode {mode!r}: only chat and embedding models are served")
     capabilities = {name for name, flag in _FLAGS.items() if known.get(flag) is True}

@@ -16,6 +16,7 @@ from router import litellm_door
 from router.cards import card_of, worst
 from router.entries import Entry, LeftOut, Resolved, resolve, simulated
 from router.errors import NoDeployment, ProviderError
+from router.litellm_shapes import LiteLLMRouter
 from router.types import ChatRequest, Deployment
 
 COOLDOWN_S = 5.0
@@ -54,7 +55,7 @@ class LiteLLMDeployments:
         )
 
     @property
-    def router(self) -> litellm_door.LiteLLMRouter:
+    def router(self) -> LiteLLMRouter:
         """LiteLLM's Router, for backends/litellm.py."""
         return self._router
 

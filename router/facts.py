@@ -196,15 +196,20 @@ def _check_inputs(items: list[object]) -> None:
         raise BadRequest("input: expected strings, token ids or lists of token ids, not a mixture", param="input")
 
 
-def _texts(document: Mapping[str, object]) -> Iterator[str]:
+def _messages(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Yield the messages; a field of that name in an embeddings request was never checked and may be anything."""
     messages = document.get("messages")
-    for message in messages if isinstance(messages, list) else ():
+    yield from (m for m in messages if isinstance(m, dict)) if isinstance(messages, list) else ()
+
+
+def _texts(document: Mapping[str, object]) -> Iterator[str]:
+    for message in _messages(document):
         content = message.get("content")
         if isinstance(content, str):
             yield content
         elif isinstance(content, list):
             for part in content:
-                text = part.get("text")
+                text = part.get("text") if isinstance(part, dict) else None
                 if isinstance(text, str):
                     yield text
     given = document.get("input")
@@ -215,11 +220,10 @@ def _texts(document: Mapping[str, object]) -> Iterator[str]:
 
 
 def _parts(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    messages = document.get("messages")
-    for message in messages if isinstance(messages, list) else ():
+    for message in _messages(document):
         content = message.get("content")
         if isinstance(content, list):
-            yield from content
+            yield from (part for part in content if isinstance(part, dict))
 
 
 def _input_tokens(document: Mapping[str, object]) -> int:

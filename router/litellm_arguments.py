@@ -19,13 +19,14 @@ CHAT = frozenset(
         "thinking", "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
     }
 )  # fmt: skip
-EMBEDDINGS = frozenset({"input", "dimensions", "encoding_format", "user"})
+EMBEDDINGS = frozenset({"input", "dimensions", "user"})
 
-# What only hints, and is left out for native providers: none of these changes what an answer means.
+# What only hints, and is left out for native providers: none of these changes what an answer means. The encoding of
+# embeddings is the backend's own.
 _HINTS = frozenset(
     {
         "seed", "user", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
-        "prediction", "verbosity", "stream_options", "frequency_penalty", "presence_penalty",
+        "prediction", "verbosity", "stream_options", "encoding_format", "frequency_penalty", "presence_penalty",
     }
 )  # fmt: skip
 _NEUTRAL: Mapping[str, object] = {"n": 1, "logit_bias": {}, "logprobs": False, "tools": [], "functions": [], "stop": []}

@@ -1,4 +1,4 @@
-"""The one door to LiteLLM: quiet, without telemetry, dotenv files or network at import; gives its shapes types of ours.
+"""The one door to LiteLLM: quiet, without telemetry, dotenv files or network at import.
 
 Must not import anything of ours but values, nor build a Router or an HTTP client at import.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from router.litellm_shapes import ChunkStream, Dumpable, HttpClient, HttpResponse, LiteLLMRouter
 
 if TYPE_CHECKING:
+    from policies.model import Dialect
     from router.errors import ErrorKind
 
 # LiteLLM reads these while it is imported, so they come first. MODE: else it reads a .env file from the working
@@ -34,89 +37,15 @@ litellm.suppress_debug_info = True  # else it prints its provider list to stdout
 litellm.turn_off_message_logging = True
 litellm.disable_streaming_logging = True
 litellm.num_retries = None
+# Else it ends a stream in which one chunk repeats 100 times; an answer is passed on as it is.
+litellm.REPEATED_STREAMING_CHUNK_LIMIT = 2**31
 litellm.request_timeout = 600.0
 for _name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
     # CRITICAL, not ERROR: its error lines quote prompts and provider bodies. Every failure reaches us as an exception.
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
-class Dumpable(Protocol):
-    """What LiteLLM answers with: a pydantic model."""
-
-    def model_dump(self, *, exclude_none: bool) -> dict[str, object]: ...
-
-
-class _Choice(Protocol):
-    finish_reason: str | None
-
-
-class _Chunk(Protocol):
-    choices: Sequence[_Choice]
-
-
-class ChunkStream(Protocol):
-    """A streamed answer; `aclose` drops the provider's connection."""
-
-    chunks: Sequence[_Chunk]
-
-    def __aiter__(self) -> AsyncIterator[Dumpable]: ...
-
-    async def aclose(self) -> None: ...
-
-
-class MemoryCache(Protocol):
-    """LiteLLM's in-memory cache: key -> value."""
-
-    cache_dict: Mapping[str, object]
-
-
-class CooldownCache(Protocol):
-    """Where the Router keeps which deployments are cooling."""
-
-    in_memory_cache: MemoryCache
-
-    def get_active_cooldowns(
-        self, model_ids: list[str], parent_otel_span: None
-    ) -> list[tuple[str, Mapping[str, object]]]: ...
-
-
-class LiteLLMRouter(Protocol):
-    """The part of litellm.Router 1.106.2 that we call."""
-
-    cooldown_cache: CooldownCache
-    cooldown_time: float
-
-    async def async_get_available_deployment(
-        self, *, model: str, request_kwargs: dict[str, object], messages: list[dict[str, str]] | None = None
-    ) -> Mapping[str, Mapping[str, object]]: ...
-
-    async def acompletion(self, **arguments: object) -> Dumpable | ChunkStream: ...
-
-    async def aembedding(self, **arguments: object) -> Dumpable: ...
-
-    def deployment_callback_on_failure(
-        self, kwargs: Mapping[str, object], completion_response: None, start_time: None, end_time: None
-    ) -> bool: ...
-
-    def discard(self) -> None: ...
-
-
-class HttpResponse(Protocol):
-    """What a provider answered; `aclose` drops the connection unless all of it was read."""
-
-    status_code: int
-    headers: Mapping[str, str]
-
-    async def aclose(self) -> None: ...
-
-
 _RESPONSES: ContextVar[list[HttpResponse] | None] = ContextVar("litellm_responses", default=None)
-
-
-class HttpClient(Protocol):
-    """LiteLLM's HTTP client."""
-
-    async def close(self) -> None: ...
 
 
 def router(model_list: Sequence[Mapping[str, object]], *, cooldown_s: float) -> LiteLLMRouter:
@@ -178,6 +107,19 @@ def http_client(*, connect_s: float, read_s: float) -> HttpClient:
     return client
 
 
+def use_for_sdk(client: HttpClient | None) -> None:
+    """Make the OpenAI SDK, by which LiteLLM calls some providers, use `client`'s connections and redirect rule.
+
+    LiteLLM has one place for this in the whole process; None takes it back.
+    """
+    litellm.aclient_session = None if client is None else client.client
+
+
+def takes_client(provider: str, dialect: Dialect) -> bool:
+    """Tell whether LiteLLM takes an HTTP client of its own kind for this call; else it is the OpenAI SDK's."""
+    return provider not in _SDK_CHAT and (dialect == "chat" or provider not in litellm.openai_compatible_providers)
+
+
 @contextmanager
 def responses() -> Iterator[list[HttpResponse]]:
     """Collect the HTTP responses that calls made inside this block receive.
@@ -219,8 +161,8 @@ def supported_params(model: str, provider: str) -> frozenset[str]:
 
 
 def is_listed(key: str) -> bool:
-    """Tell whether the price map has an entry of exactly this name."""
-    return key in litellm.model_cost
+    """Tell whether the shipped price map has an entry of exactly this name."""
+    return key in _LISTED
 
 
 def listed(key: str) -> Mapping[str, object]:
@@ -229,6 +171,9 @@ def listed(key: str) -> Mapping[str, object]:
     return entry
 
 
+# Names only, as they were shipped: every Router writes its deployments' models into the map.
+_LISTED: Final[frozenset[str]] = frozenset(litellm.model_cost)
+_SDK_CHAT: Final = frozenset({"azure", "azure_text", "custom_openai", "litellm_proxy", "text-completion-openai"})
 _EXCEPTION_OF: Final[Mapping[ErrorKind, Callable[..., Exception]]] = {
     "auth": litellm.exceptions.AuthenticationError,
     "not_found": litellm.exceptions.NotFoundError,
@@ -247,15 +192,16 @@ _KINDS: Final[tuple[tuple[type[Exception], ErrorKind], ...]] = (
     (litellm.exceptions.PermissionDeniedError, "auth"),
     (litellm.exceptions.NotFoundError, "not_found"),
     (litellm.exceptions.RateLimitError, "rate_limited"),
-    (litellm.exceptions.Timeout, "timeout"),
     (litellm.exceptions.ServiceUnavailableError, "overloaded"),
     (litellm.exceptions.APIResponseValidationError, "malformed"),
     (litellm.exceptions.BadRequestError, "bad_request"),
     (litellm.exceptions.UnprocessableEntityError, "bad_request"),
     (litellm.exceptions.InternalServerError, "server_error"),
 )
+_OPENAI_ERROR: Final[type[Exception]] = litellm.exceptions.openai.OpenAIError
+_MAX_CHAIN: Final = 12
 CALL_ERRORS: Final[tuple[type[Exception], ...]] = (
-    litellm.exceptions.openai.OpenAIError,  # the base of every exception that LiteLLM means to raise
+    _OPENAI_ERROR,  # the base of every exception that LiteLLM means to raise
     litellm.httpx.HTTPError,
     LookupError,  # and what its translations raise over answers and requests they do not expect
     TypeError,
@@ -266,17 +212,28 @@ CALL_ERRORS: Final[tuple[type[Exception], ...]] = (
 
 
 def kind_of(error: Exception) -> ErrorKind:
-    """Return the kind of a call's error by its class. LiteLLM calls every surprise of its own an APIConnectionError;
-    "malformed" are those behind which no HTTP error stands."""
-    cause = error.__context__ if isinstance(error, litellm.exceptions.APIConnectionError) else error
-    if isinstance(cause, litellm.httpx.HTTPError | litellm.exceptions.APIConnectionError):
+    """Return the kind of a call's error: by what lies at its bottom, else by its class, most specific first.
+
+    LiteLLM calls every surprise of its own an APIConnectionError: without a broken connection below it is "malformed".
+    """
+    below = tuple(_chain(error))
+    if any(isinstance(one, litellm.httpx.TimeoutException | litellm.exceptions.Timeout) for one in below):
+        return "timeout"
+    if any(isinstance(one, litellm.httpx.TransportError) for one in below):
         return "connect"
-    if cause is not error:
-        return "malformed"
     for known, kind in _KINDS:
         if isinstance(error, known):
             return kind
-    return "server_error" if isinstance(error, litellm.exceptions.openai.OpenAIError) else "malformed"
+    is_surprise = isinstance(error, litellm.exceptions.APIConnectionError)
+    return "server_error" if isinstance(error, _OPENAI_ERROR) and not is_surprise else "malformed"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(_MAX_CHAIN):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def is_untranslatable(error: Exception) -> bool:
@@ -289,18 +246,17 @@ def text_of(error: Exception) -> str:
     return str(getattr(error, "message", None) or error)
 
 
-def stream_in(answer: Dumpable | ChunkStream) -> ChunkStream | None:
+def stream_in(answer: object) -> ChunkStream | None:
     """Return a streamed answer as such, None for a whole one."""
     stream: ChunkStream | None = answer if isinstance(answer, CustomStreamWrapper) else None
     return stream
 
 
-def document_in(answer: Dumpable | ChunkStream) -> Mapping[str, object]:
-    """Return a whole answer as plain data. Raises TypeError for a stream."""
-    if isinstance(answer, CustomStreamWrapper):
-        raise TypeError("a stream has no document")
-    document: Mapping[str, object] = answer.model_dump(exclude_none=True)
-    return document
+def document_in(answer: object) -> Mapping[str, object]:
+    """Return a whole answer as plain data. Raises TypeError for anything else."""
+    if not isinstance(answer, Dumpable):
+        raise TypeError(f"{type(answer).__name__} is no answer")
+    return answer.model_dump(exclude_none=True)
 
 
 def is_finished(stream: ChunkStream) -> bool:

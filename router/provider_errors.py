@@ -10,6 +10,7 @@ from router.errors import ErrorKind, ProviderError
 from router.lenient import decode_lenient
 
 _MAX_MESSAGE_CHARS = 2_000
+_MAX_LABEL_CHARS = 128
 
 # Keys as providers print them, masked or not: "Incorrect API key provided: sk-abc***xyz" (OpenAI), "Bearer …".
 _KEY = re.compile(r"(?i)\b(?:bearer\s+[^\s,;\"']+|(?:sk|pk|rk|gsk|xai|key|AIza)[-_][\w*.…-]{4,}|AIza[\w*-]{8,})")
@@ -82,9 +83,9 @@ def error_of_document(
         kind=kind,
         source="provider",
         status=status,
-        code=code,
-        type=type_,
-        param=param,
+        code=_label(code, secret),
+        type=_label(type_, secret),
+        param=_label(param, secret),
         retry_after_s=retry_after_s,
     )
 
@@ -133,6 +134,11 @@ def _message(kind: ErrorKind, status: int | None, stated: str, secret: str) -> s
     if not stated:
         return f"the provider answered {status} without a reason" if status else "the provider sent an error"
     return redact(stated, secret)[:_MAX_MESSAGE_CHARS]
+
+
+def _label(stated: str | None, secret: str) -> str | None:
+    """A code, type or parameter goes to clients and logs as the message does."""
+    return None if stated is None else redact(stated, secret)[:_MAX_LABEL_CHARS]
 
 
 def _error_object(document: object) -> Mapping[str, object]:

@@ -24,11 +24,13 @@ _WANTS_COMPLETION_TOKENS = re.compile(r"(?:^|/)(?:o[1-9]|gpt-[5-9]|gpt-\d\d)")
 def provider_body(call: Call) -> bytes:
     """Return the body to send: `model`, and where needed `stream`, `stream_options` and the output cap, replaced.
 
+    `cache`, which is for the gateway, is left out.
     Every other value keeps its bytes and its place; of a repeated key the last value stays, so that the provider
     cannot read another one than policy did. Needs a body that is a JSON object (facts.py has seen to it).
     """
     fields = _FIELDS.decode(call.request.body)
     fields["model"] = msgspec.Raw(msgspec.json.encode(call.deployment.model))
+    fields.pop("cache", None)  # LiteLLM's wishes to its cache (wire.md): the gateway has obeyed them
     if call.request.dialect == "chat":
         _set_stream(fields, call)
         if call.max_output_tokens is not None:

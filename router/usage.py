@@ -116,7 +116,17 @@ def answer_text_bytes(body: bytes) -> int:
     return text_bytes(messages)
 
 
-_TEXT_KEYS = ("content", "text", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "function", "arguments")
+_TEXT_KEYS = (
+    "content",
+    "text",
+    "reasoning_content",
+    "reasoning",
+    "refusal",
+    "tool_calls",
+    "function_call",
+    "function",
+    "arguments",
+)
 
 
 def text_bytes(value: object) -> int:

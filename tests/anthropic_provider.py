@@ -15,7 +15,8 @@ USAGE = {"input_tokens": 7, "output_tokens": 4, "cache_read_input_tokens": 20, "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One answer. `cut_after` drops the connection after so many events, `end_after` ends it as if all were well."""
+    """One answer. `cut_after` drops the connection after so many events, `end_after` ends it as if all were well,
+    `hang_after` sends no more, `error_after` sends an error event instead; `silent` never answers."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -26,6 +27,7 @@ class Reply:
     end_after: int | None = None
     hang_after: int | None = None
     error_after: int | None = None
+    silent: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,19 +43,31 @@ class Seen:
 class AnthropicProvider:
     """Answers with the queued replies in turn, then with the plain one."""
 
-    def __init__(self, *replies: Reply) -> None:
-        self._replies = deque(replies)
+    def __init__(self) -> None:
+        self._replies: deque[Reply] = deque()
         self._server: asyncio.Server | None = None
+        self._port = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self.requests: list[Seen] = []
+        self.connections = 0
+        self.arrived = asyncio.Event()
+
+    def queue(self, *replies: Reply) -> None:
+        """Answer the next requests with these."""
+        self._replies.extend(replies)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Listen no more and drop every connection; idempotent."""
         assert self._server is not None
         self._server.close()
         for writer in self._writers:
@@ -62,11 +76,12 @@ class AnthropicProvider:
 
     @property
     def origin(self) -> str:
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        """Scheme, host and port."""
+        return f"http://127.0.0.1:{self._port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        self.connections += 1
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {
@@ -75,6 +90,7 @@ class AnthropicProvider:
             raw = await reader.readexactly(int(headers.get("content-length", "0")))
             seen = Seen(path=head[0].split(" ")[1], headers=headers, body=json.loads(raw or b"{}"))
             self.requests.append(seen)
+            self.arrived.set()
             reply = self._replies.popleft() if self._replies else Reply()
             async with asyncio.TaskGroup() as group:
                 answer = group.create_task(self._answer(reply, seen, writer))
@@ -88,6 +104,8 @@ class AnthropicProvider:
             writer.close()
 
     async def _answer(self, reply: Reply, seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if reply.silent:
+            await asyncio.Event().wait()
         if seen.body.get("stream") and reply.status == 200:
             await self._stream(reply, writer)
             return

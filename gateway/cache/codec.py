@@ -84,9 +84,7 @@ def assemble(events: bytes, *, usage: Usage) -> bytes:
     body: dict[str, object] = {}
     choices: dict[int, dict[str, object]] = {}
     for chunk in chunks:
-        for name, value in chunk.items():
-            if name != "choices" and value is not None:
-                body[name] = value
+        body.update({name: value for name, value in chunk.items() if name != "choices" and value is not None})
         for choice in _dicts(chunk.get("choices")):
             index = choice.get("index", 0)
             _fold_choice(choices.setdefault(index if isinstance(index, int) else 0, {}), choice)

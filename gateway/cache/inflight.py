@@ -36,10 +36,14 @@ class Spawner(Protocol):
 
 
 class Flight:
-    """One provider call and what it has produced so far. Read it through `follow`."""
+    """One provider call and what it has produced so far. Read it through `follow`.
 
-    def __init__(self, key: str | None, *, history_bytes: int) -> None:
+    `groups` are the model groups that may answer it.
+    """
+
+    def __init__(self, key: str | None, *, history_bytes: int, groups: frozenset[str] = frozenset()) -> None:
         self.key = key
+        self.groups = groups
         self.opened: Opened | None = None
         self.finished: Finished | None = None
         self.error: Exception | None = None
@@ -61,13 +65,21 @@ class Flight:
         return self._dropped == 0
 
     @property
+    def callers(self) -> int:
+        """Callers who wait for or read this call now."""
+        return len(self._followers)
+
+    @property
     def sent_bytes(self) -> int:
         """Bytes of answer text events seen so far."""
         return self._sent_bytes
 
-    def follow(self) -> Follower:
-        """Attach a caller; it gets every event from the first one. Only while `is_joinable` or before the start."""
-        follower = Follower(self)
+    def follow(self, *, deadline_s: float | None = None) -> Follower:
+        """Attach a caller; it gets every event from the first one. Only while `is_joinable` or before the start.
+
+        `deadline_s` from now is this caller's own; the call goes on for the others.
+        """
+        follower = Follower(self, deadline_s=deadline_s)
         self._followers.append(follower)
         return follower
 
@@ -175,11 +187,18 @@ class Flight:
 class Follower:
     """One caller's place in a flight. Use `next` until it returns a Finished or raises; then `close`."""
 
-    def __init__(self, flight: Flight) -> None:
+    def __init__(self, flight: Flight, *, deadline_s: float | None) -> None:
         self.flight = flight
         self.position = 0
         self.read_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._deadline_s = deadline_s
+        self._timer = None if deadline_s is None else asyncio.get_running_loop().call_later(deadline_s, self._expire)
+        self._is_late = False
+
+    def _expire(self) -> None:
+        self._is_late = True
+        self.wake()
 
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -188,6 +207,8 @@ class Follower:
     async def next(self) -> AnswerEvent:
         """Return the next event. Raises the flight's error; cancel leaves the follower usable."""
         while True:
+            if self._is_late:
+                raise DeadlineExceeded(f"no complete answer within {self._deadline_s:g} s")
             event = self.flight.event_at(self.position)
             if event is not None:
                 self.position += 1
@@ -210,6 +231,8 @@ class Follower:
 
     def close(self, *, keep_running: bool = False) -> None:
         """Leave the flight; idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
         self.flight.leave(self, keep_running=keep_running)
 
 
@@ -220,29 +243,41 @@ class InFlight:
         self._spawner = spawner
         self._history_bytes = history_bytes
         self._by_key: dict[str, Flight] = {}
-        self._count = 0
+        self._running: set[Flight] = set()
 
     @property
     def count(self) -> int:
         """Provider calls running now."""
-        return self._count
+        return len(self._running)
+
+    @property
+    def callers(self) -> int:
+        """Callers who wait for or read those calls."""
+        return sum(flight.callers for flight in self._running)
 
     def find(self, key: str) -> Flight | None:
         """Return the running call for `key` that a caller may still join."""
         flight = self._by_key.get(key)
         return flight if flight is not None and flight.is_joinable and not flight.is_done else None
 
-    def start(self, key: str | None, source: AsyncGenerator[AnswerEvent, None], *, deadline_s: float) -> Flight:
+    def start(
+        self,
+        key: str | None,
+        source: AsyncGenerator[AnswerEvent, None],
+        *,
+        deadline_s: float,
+        groups: frozenset[str] = frozenset(),
+    ) -> Flight:
         """Start a call; a None key is never joined. The caller must `follow` before its next await."""
-        flight = Flight(key, history_bytes=self._history_bytes)
+        flight = Flight(key, history_bytes=self._history_bytes, groups=groups)
         if key is not None:
             self._by_key[key] = flight
-        self._count += 1
+        self._running.add(flight)
         flight.when_done(lambda: self._forget(flight))
         flight.attach_task(self._spawner.spawn(flight.run(source, deadline_s=deadline_s), name="provider-call"))
         return flight
 
     def _forget(self, flight: Flight) -> None:
-        self._count -= 1
+        self._running.discard(flight)
         if flight.key is not None and self._by_key.get(flight.key) is flight:
             del self._by_key[flight.key]

@@ -57,7 +57,7 @@ _MENTION: Final = re.compile(r"\A(?:<@!?\d+>:?\s*)+")
 def exact_key(
     document: Mapping[str, object], route_class: RouteClass, *, namespace: str, identity: bytes | None
 ) -> str:
-    """Return the hexadecimal key. `identity` replaces the body as what is asked (pipeline segments, cache.md tier 3)."""
+    """Return the hexadecimal key. `identity` replaces the body as what is asked (segments, cache.md tier 3)."""
     facts, route = route_class.facts, route_class.route
     partition = orjson.dumps(
         [
@@ -97,7 +97,9 @@ def _canonical(document: Mapping[str, object], rules: CacheRules) -> bytes:
         if value is not None and name not in _IGNORED and not (name in _DEFAULTS and value == _DEFAULTS[name])
     }
     for name in rules.normalise:
-        effective["messages"] = [_NORMALISERS[name](message) for message in _messages(effective)]
+        effective["messages"] = [
+            _NORMALISERS[name](message) if isinstance(message, dict) else message for message in _messages(effective)
+        ]
     return orjson.dumps(effective, option=orjson.OPT_SORT_KEYS)
 
 
@@ -105,7 +107,7 @@ def _plain_number(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _messages(document: Mapping[str, object]) -> list[Mapping[str, object]]:
+def _messages(document: Mapping[str, object]) -> list[object]:
     messages = document.get("messages")
     return messages if isinstance(messages, list) else []
 

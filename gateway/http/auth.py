@@ -15,7 +15,7 @@ from gateway.keys import Caller
 from gateway.ports import StoreUnavailable
 
 LOOPBACK = Caller(tenant="local", key_id="loopback", allowed_models=None)
-_PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via", "Origin")
+_PROXY_HEADERS = ("forwarded", "x-real-ip", "via", "origin")
 
 
 async def caller_of(request: web.Request, services: Services) -> Caller:
@@ -25,9 +25,8 @@ async def caller_of(request: web.Request, services: Services) -> Caller:
         if services.settings.allow_unauthenticated_loopback and is_direct_local(request):
             return LOOPBACK
         raise http_failure(401, "no API key: send 'Authorization: Bearer <a gateway key>'")
-    scheme, _, secret = given.partition(" ")
-    secret = secret.strip()
-    if scheme.lower() != "bearer" or not secret:
+    secret = bearer_of(given)
+    if not secret:
         raise http_failure(401, "the Authorization header must be 'Bearer <a gateway key>'")
     known = services.keys.cached(secret)
     if known is not None:
@@ -47,12 +46,19 @@ async def caller_of(request: web.Request, services: Services) -> Caller:
     return identified
 
 
+def bearer_of(authorization: str) -> str:
+    """Return the secret of a `Bearer` Authorization header, "" where it is none. Not fit to be shown or logged."""
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
 def is_direct_local(request: web.Request) -> bool:
     """Whether nothing suggests that a proxy on this host, or a web page, sent the request (wire.md)."""
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None
     if not isinstance(peer, tuple) or not ipaddress.ip_address(peer[0]).is_loopback:
         return False
-    if any(name in request.headers for name in _PROXY_HEADERS):
+    names = [name.lower() for name in request.headers]
+    if any(name in _PROXY_HEADERS or name.startswith("x-forwarded-") for name in names):
         return False
     if request.method == "POST" and request.content_type != "application/json":
         return False

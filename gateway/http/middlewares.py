@@ -9,11 +9,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.errors import RequestFailed, http_failure, internal
-from gateway.http.errors import error_response
+from gateway.http.refusal import refuse
 from gateway.http.routes import endpoint_of
 from gateway.http.state import CALLER_TENANT, REQUEST_ID, SERVICES, Services
 from gateway.http.wire import request_id_of
-from gateway.outcome import Outcome
 
 
 @web.middleware
@@ -24,23 +23,40 @@ async def outermost(request: web.Request, handler: Handler) -> web.StreamRespons
     request[REQUEST_ID] = request_id
     received_s = services.clock.monotonic()
     try:
+        _check_header_size(request, services.settings.max_header_bytes)
         response = await handler(request)
     except RequestFailed as failure:
         return _refused(request, services, failure, received_s)
     except web.HTTPException as exc:
-        return _refused(request, services, _plain(request, exc), received_s)
+        refused = _refused(request, services, _plain(request, exc), received_s)
+        if "Allow" in exc.headers:  # RFC 9110 15.5.6: a 405 names the methods that are right
+            refused.headers["Allow"] = exc.headers["Allow"]
+        return refused
     except Exception as exc:
         services.report_crash(request_id, exc)
+        if request.writer.output_size > 0:
+            # The answer has begun: another status line would become part of its text. server.py drops the connection.
+            raise ConnectionError("the answer broke off") from exc
         return _refused(request, services, internal(), received_s)
     services.metrics.http_request(endpoint_of(request), response.status)
     return response
 
 
 def _refused(request: web.Request, services: Services, failure: RequestFailed, received_s: float) -> web.Response:
-    services.metrics.http_request(endpoint_of(request), failure.status)
-    if not failure.is_recorded:
-        services.sink(_door_outcome(request, services, failure, received_s))
-    return error_response(failure, request[REQUEST_ID])
+    return refuse(
+        services,
+        failure,
+        request_id=request[REQUEST_ID],
+        received_s=received_s,
+        endpoint=endpoint_of(request),
+        tenant=request.get(CALLER_TENANT, ""),
+    )
+
+
+def _check_header_size(request: web.Request, limit: int) -> None:
+    """The parser bounds each line; together they are bounded here."""
+    if sum(len(name) + len(value) for name, value in request.raw_headers) > limit:
+        raise http_failure(400, f"the headers have more than {limit} bytes, the most allowed", code="headers_too_large")
 
 
 def _plain(request: web.Request, exc: web.HTTPException) -> RequestFailed:
@@ -49,22 +65,3 @@ def _plain(request: web.Request, exc: web.HTTPException) -> RequestFailed:
     if exc.status == 405:
         return http_failure(405, f"{request.method} is not allowed for {request.path[:128]}")
     return http_failure(exc.status, exc.reason)
-
-
-def _door_outcome(request: web.Request, services: Services, failure: RequestFailed, received_s: float) -> Outcome:
-    """What is known of a request that never reached the flow."""
-    total_s = services.clock.monotonic() - received_s
-    return Outcome(
-        request_id=request[REQUEST_ID],
-        origin="user",
-        endpoint=endpoint_of(request),
-        started_at=services.clock.now() - total_s,
-        result="error",
-        status=failure.status,
-        tenant=request.get(CALLER_TENANT, ""),
-        error_code=failure.code,
-        error_type=failure.type,
-        error_source=failure.source,
-        total_s=total_s,
-        overhead_s=total_s,
-    )

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from gateway.errors import http_failure
-from gateway.http.errors import error_response
+from gateway.errors import RequestFailed, http_failure, internal
+from gateway.http.refusal import refuse
+from gateway.http.state import SERVICES, Services
 
 
 class _Handler(RequestHandler):
@@ -27,24 +30,56 @@ class _Handler(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        code = "headers_too_large" if exc is not None and type(exc).__name__ == "LineTooLong" else None
-        said = "a header or the request line is too long" if code else "the request is not valid HTTP/1.1"
-        if status >= 500:
-            said = "the gateway failed to handle this request"
-        response = error_response(http_failure(400 if status < 500 else 500, said, code=code), secrets.token_hex(8))
-        response.force_close()
-        return response
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer that has begun cannot become an error")  # aiohttp closes, and logs nothing
+        if not isinstance(self._manager, _Server):
+            raise ConnectionError("the client has left")
+        return self._manager.refused(_failure(status, exc), crash=exc if status >= 500 else None)
+
+
+def _failure(status: int, exc: BaseException | None) -> RequestFailed:
+    if status >= 500:
+        return internal()
+    if isinstance(exc, LineTooLong):
+        return http_failure(400, "a header or the request line is too long", code="headers_too_large")
+    return http_failure(400, "the request is not valid HTTP/1.1")
 
 
 class _Server(web.Server):
+    """Makes a handler per connection. `services` hears of what never reached the application's middleware."""
+
+    def __init__(self, made: web.Server, services: Services) -> None:
+        # Not among `_kwargs`: without it a client that leaves would go on costing money.
+        cancels = made.handler_cancellation
+        super().__init__(
+            made.request_handler, request_factory=made.request_factory, handler_cancellation=cancels, **made._kwargs
+        )
+        self._answer = made.request_handler
+        self._services = services
+        self.request_handler = self._answered
+
     def __call__(self) -> RequestHandler:
         loop = asyncio.get_running_loop()
         return _Handler(self, loop=loop, **self._kwargs)
+
+    def refused(self, failure: RequestFailed, *, crash: BaseException | None = None) -> web.Response:
+        """Return the error as a response after which the connection ends."""
+        services, request_id = self._services, "req-" + secrets.token_hex(12)
+        if crash is not None:
+            services.report_crash(request_id, crash)
+        response = refuse(services, failure, request_id=request_id, received_s=services.clock.monotonic())
+        response.force_close()
+        return response
+
+    async def _answered(self, request: Any) -> web.StreamResponse:
+        try:
+            return await self._answer(request)
+        except web.HTTPExpectationFailed:  # raised before any middleware runs
+            return self.refused(http_failure(417, "Expect: only 100-continue can be met"))
 
 
 class GatewayRunner(web.AppRunner):
     """An AppRunner whose connections answer in the gateway's own words."""
 
     async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **made._kwargs)
+        return _Server(await super()._make_server(), self.app[SERVICES])

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from gateway.flow import Flow
+from gateway.interactions import Interactions
 from gateway.keys import Keys
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
-from gateway.interactions import Interactions
 from gateway.ports import Clock
 from gateway.settings import Settings
 from policies.book import PolicyBook
@@ -22,7 +22,7 @@ from router.facts import DoorLimits
 
 @dataclass(slots=True, kw_only=True)
 class Services:
-    """One worker's parts. `is_ready` is False while starting and draining; `open_by_key` counts requests being served."""
+    """One worker's parts. `is_ready` is False while starting and draining; `open_by_key` counts open requests."""
 
     settings: Settings
     limits: DoorLimits
@@ -35,7 +35,6 @@ class Services:
     metrics: Metrics
     sink: Callable[[Outcome], None]
     report_crash: Callable[[str, BaseException], None]
-    redis_state: Callable[[], str]
     details: Callable[[], dict[str, object]]
     is_ready: bool = False
     open_by_key: Counter[str] = field(default_factory=Counter)

@@ -119,7 +119,8 @@ def deadline_of(headers: Mapping[str, str]) -> float | None:
     given = headers.get("x-foreword-deadline-ms")
     if given is None:
         return None
-    if not given.isascii() or not given.isdecimal() or not 1 <= int(given[:12]) <= MAX_DEADLINE_MS:
+    is_short = len(given) <= len(str(MAX_DEADLINE_MS)) and given.isascii() and given.isdecimal()
+    if not is_short or not 1 <= int(given) <= MAX_DEADLINE_MS:
         raise http_failure(400, f"x-foreword-deadline-ms: a whole number of milliseconds, 1 to {MAX_DEADLINE_MS}")
     return int(given) / 1000
 
@@ -181,8 +182,7 @@ def answer_headers(trail: Trail, *, now_s: float) -> dict[str, str]:
     if route_class is not None:
         headers["x-foreword-route"] = route_class.route.name
         headers["x-foreword-policy"] = f"{route_class.policy}@{route_class.policy_version}"
-    if trail.plan is not None:
-        headers["x-foreword-reason"] = trail.plan.reason
+    headers["x-foreword-reason"] = trail.plan.reason if trail.plan is not None else trail.cache
     if trail.stored is not None:
         headers["Age"] = str(int(trail.age_s))
     if simulated:

@@ -43,7 +43,9 @@ class RunEvents:
     ) -> None:
         if self._task is not None:
             self._task.cancel()
-        await self._group.__aexit__(kind, error, trace)
+        # The group gets to know nothing of the block's own error, or it would wrap it: a client that hung up would be
+        # an ExceptionGroup.
+        await self._group.__aexit__(None, None, None)
 
     async def _run(self) -> None:
         def put(name: str, data: dict[str, object]) -> None:

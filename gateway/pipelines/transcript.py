@@ -68,7 +68,7 @@ def parse_transcript(text: str) -> Transcript:
             starts.append((line.start(), line.start() + length, speaker))
     if text and (not starts or starts[0][0] > 0):
         starts.insert(0, (0, 0, ""))
-    ends = [*(start for start, _, _ in starts[1:]), len(text)]
+    ends = [*(start for start, _, _ in starts[1:]), len(text)] if starts else []
     turns = tuple(
         Turn(start=start, words_at=words_at, end=end, speaker=speaker)
         for (start, words_at, speaker), end in zip(starts, ends, strict=True)

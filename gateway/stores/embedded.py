@@ -36,7 +36,7 @@ class EmbeddedRedisUnavailable(Exception):
 class EmbeddedRedis:
     """One running redis-server and the lock on its data directory.
 
-    It ends with the process that started it (SIGTERM, so it saves first), not with the workers forked from that.
+    It ends with the process that started it (SIGTERM, so its file is synced first), not with workers forked from that.
     """
 
     def __init__(self, home: RedisHome, lock: int, max_memory_bytes: int) -> None:
@@ -95,7 +95,7 @@ class EmbeddedRedis:
         return True
 
     def stop(self) -> None:
-        """Save, end redis-server and unlock the directory; idempotent, and nothing in a forked worker."""
+        """Sync the data, end redis-server and unlock the directory; idempotent, and nothing in a forked worker."""
         if os.getpid() != self._owner:
             return
         process, self._process = self._process, None
@@ -187,7 +187,11 @@ def _let_go_in_children(reference: weakref.ref[EmbeddedRedis]) -> None:
 
 
 def _config(home: RedisHome, max_memory_bytes: int) -> str:
-    """Return redis.conf for Redis 6.2 and later: all data survives a restart, and only keys with a TTL are evicted."""
+    """Return redis.conf for Redis 6.2 and later: all data survives a restart, and only keys with a TTL are evicted.
+
+    No save points: with one set, a Redis that cannot write its RDB file refuses to end on SIGTERM. The append-only file
+    holds everything (rewritten with an RDB preamble) and is written before a reply is sent.
+    """
     return f"""# Written by the gateway at every start.
 port 0
 unixsocket {_quoted(home.socket)}
@@ -200,8 +204,7 @@ daemonize no
 databases 1
 appendonly yes
 appendfsync everysec
-save 900 1
-save 60 10000
+save ""
 maxmemory {max_memory_bytes}
 maxmemory-policy volatile-lru
 """

@@ -21,6 +21,15 @@ PAGE = 500
 """Elements asked for in one step of a scan: a few milliseconds of parsing at most."""
 
 
+OnCall = Callable[[str, float, bool], None]
+"""Told of every call that was waited for to its end: operation, seconds, whether it failed."""
+_OPERATIONS = {"GET": "get", "SET": "put", "UNLINK": "delete", "XADD": "append", "XRANGE": "read"}
+
+
+def _ignore(operation: str, seconds: float, has_failed: bool, /) -> None:
+    """Tell nobody."""
+
+
 class RedisStore:
     """Bytes with expiry, hashes and streams in Redis; see gateway.lane for what a slow or absent server does.
 
@@ -36,7 +45,9 @@ class RedisStore:
         timeout_s: float = 0.05,
         probe_interval_s: float = 0.25,
         on_transition: Callable[[Transition], None] | None = None,
+        on_call: OnCall = _ignore,
     ) -> None:
+        self._on_call = on_call
         self._lane = Lane(
             _Connection(url, ping_timeout_s=timeout_s),
             supervisor=supervisor,
@@ -143,13 +154,24 @@ class RedisStore:
         await self._lane.close()
 
     async def _ask(self, *command: str | bytes | int) -> object:
-        return _accepted(command, (await self._lane.ask(command))[0])
+        return (await self._ask_all((command,)))[0]
 
     async def _ask_all(self, commands: Sequence[Command]) -> list[object]:
         if not commands:
             return []
-        replies = await self._lane.ask(*commands)
+        clock = asyncio.get_running_loop()
+        started_s = clock.time()
+        try:
+            replies = await self._lane.ask(*commands)
+        except StoreUnavailable:
+            self._on_call(_operation(commands), clock.time() - started_s, True)
+            raise
+        self._on_call(_operation(commands), clock.time() - started_s, False)
         return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
+
+
+def _operation(commands: Sequence[Command]) -> str:
+    return _OPERATIONS.get(str(commands[0][0]), "other")
 
 
 class _Connection:

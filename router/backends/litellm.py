@@ -6,6 +6,8 @@ real key to that host. Retries, fallbacks and redirects are off.
 
 from __future__ import annotations
 
+import base64
+import struct
 from collections.abc import AsyncGenerator, Mapping
 from typing import Self
 
@@ -14,7 +16,7 @@ import orjson
 from router import litellm_door
 from router.errors import ErrorKind, ProviderError
 from router.litellm_arguments import call_arguments
-from router.litellm_door import ChunkStream, HttpResponse, LiteLLMRouter
+from router.litellm_shapes import ChunkStream, HttpResponse, LiteLLMRouter
 from router.provider_errors import error_of_document, error_of_response, redact, retry_after_s
 from router.types import Call, Streamed, Whole
 
@@ -31,6 +33,7 @@ class LiteLLMBackend:
         self._router = router
         self._timeout = litellm_door.timeout(connect_s=connect_s, read_s=read_s)
         self._client = litellm_door.http_client(connect_s=connect_s, read_s=read_s)
+        litellm_door.use_for_sdk(self._client)
 
     async def send(self, call: Call) -> Whole | Streamed:
         """Send once and return at the first chunk (`Streamed`) or the whole body, in OpenAI's shape.
@@ -42,14 +45,17 @@ class LiteLLMBackend:
         arguments |= {
             "model": call.deployment.id,
             "timeout": self._timeout,
-            "client": self._client,
             "num_retries": 0,
             "max_retries": 0,
             "disable_fallbacks": True,
-            # Else LiteLLM looks for servers of its own behind a client's tools.
-            "_skip_mcp_handler": True,
         }
-        ask = self._router.aembedding if call.request.dialect == "embeddings" else self._router.acompletion
+        dialect = call.request.dialect
+        if litellm_door.takes_client(call.deployment.provider, dialect):
+            arguments["client"] = self._client
+        if dialect == "chat":
+            # Else LiteLLM looks for servers of its own behind a client's tools.
+            arguments["_skip_mcp_handler"] = True
+        ask = self._router.aembedding if dialect == "embeddings" else self._router.acompletion
         with litellm_door.responses() as responses:
             try:
                 answer = await ask(**arguments)
@@ -121,11 +127,20 @@ def _answer(document: Mapping[str, object], call: Call) -> dict[str, object]:
     """Return the answer with OpenAI's members alone: what LiteLLM adds for itself stays here."""
     if call.request.dialect == "embeddings":
         answer = {key: document[key] for key in ("object", "data", "model") if key in document}
+        if call.request.document.get("encoding_format") == "base64":
+            answer["data"] = [{**row, "embedding": _base64(row.get("embedding"))} for row in _list(answer.get("data"))]
     else:
         answer = {key: document[key] for key in _EVENT_KEYS if key in document}
         answer["choices"] = [_choice(one) for one in _list(document.get("choices"))]
     usage = document.get("usage")
     return {**answer, "usage": _usage(usage)} if isinstance(usage, dict) else answer
+
+
+def _base64(vector: object) -> object:
+    """Encode as OpenAI does (little-endian float32), which native providers do not know."""
+    if not isinstance(vector, list):
+        return vector
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def _choice(stated: Mapping[str, object]) -> dict[str, object]:

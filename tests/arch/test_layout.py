@@ -16,10 +16,14 @@ TOP_LEVEL = {
 }  # fmt: skip
 
 MAX_FILE_LINES = 300
+MAX_TEST_FILE_LINES = 450  # deploy/adr/0004
 MAX_FUNCTION_LINES = 40
 
 # A file ("gateway/x.py") or a function ("gateway/x.py:name") that may be longer, and the ADR in deploy/adr/ saying why.
-LONGER: dict[str, str] = {}
+_SIZES = "0004-where-the-size-limits-give-way.md"
+LONGER: dict[str, str] = {"gateway/trail.py:_outcome": _SIZES}
+# An __init__ that holds more than its table, and the ADR saying why.
+MORE_THAN_A_TABLE = {"router/backends/__init__.py": _SIZES}
 
 PYTHON_FILES = (*source_files(), *sorted((ROOT / "tests").rglob("*.py")))
 
@@ -44,7 +48,8 @@ def test_nothing_new_lies_at_the_top_level() -> None:
 
 def test_no_file_is_longer_than_the_limit() -> None:
     lengths = {_relative(path): len(path.read_text("utf-8").splitlines()) for path in PYTHON_FILES}
-    assert {name: n for name, n in lengths.items() if n > MAX_FILE_LINES and name not in LONGER} == {}
+    limits = {name: MAX_TEST_FILE_LINES if name.startswith("tests/") else MAX_FILE_LINES for name in lengths}
+    assert {name: n for name, n in lengths.items() if n > limits[name] and name not in LONGER} == {}
 
 
 def test_no_function_is_longer_than_the_limit() -> None:
@@ -57,7 +62,10 @@ def test_no_function_is_longer_than_the_limit() -> None:
 
 
 def test_whatever_is_longer_has_its_reason_written_down() -> None:
-    reasons = {name: (ROOT / "deploy" / "adr" / adr).read_text("utf-8") for name, adr in LONGER.items()}
+    reasons = {
+        name: (ROOT / "deploy" / "adr" / adr).read_text("utf-8")
+        for name, adr in {**LONGER, **MORE_THAN_A_TABLE}.items()
+    }
     assert [name for name, reason in reasons.items() if name.partition(":")[0] not in reason] == []
 
 
@@ -71,7 +79,7 @@ def test_an_init_file_is_empty_or_holds_one_table() -> None:
         strings = [node for node in rest if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
         if len(tables) > 1 or len(tables) + len(strings) != len(rest):
             offenders.append(_relative(path))
-    assert offenders == []
+    assert set(offenders) == set(MORE_THAN_A_TABLE)
 
 
 def test_a_decision_record_is_one_page() -> None:

@@ -55,7 +55,9 @@ def test_an_inserted_turn_changes_few_segments() -> None:
     old = {segment.key_text for segment in segments_of("".join(lines))}
     assert len(old) > 60
     for place in range(0, 300, 20):
-        new = {segment.key_text for segment in segments_of("".join([*lines[:place], "EVE: A new word.\n", *lines[place:]]))}
+        new = {
+            segment.key_text for segment in segments_of("".join([*lines[:place], "EVE: A new word.\n", *lines[place:]]))
+        }
         changed += len(new - old)
     assert changed / 15 < 4
 
@@ -63,7 +65,9 @@ def test_an_inserted_turn_changes_few_segments() -> None:
 def test_other_layouts_of_the_same_words_have_the_same_keys() -> None:
     lines = debate(100, random.Random(4))
     plain = segments_of("".join(lines))
-    stamped = segments_of("".join(f"[{at:02d}:00]  {line.lower().replace(' ', '  ', 3)}" for at, line in enumerate(lines)))
+    stamped = segments_of(
+        "".join(f"[{at:02d}:00]  {line.lower().replace(' ', '  ', 3)}" for at, line in enumerate(lines))
+    )
     same = {segment.key_text.lower() for segment in plain} & {segment.key_text.lower() for segment in stamped}
     assert len(same) > 0.8 * len(plain)
 

@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 
 from gateway.errors import http_failure
+from gateway.http.auth import bearer_of
 from gateway.http.state import SERVICES, Services
 
 
@@ -23,6 +24,7 @@ def require_admin(http: web.Request, services: Services) -> None:
     key = services.settings.admin_key
     if key is None:
         raise http_failure(404, f"{http.method} {http.path[:128]}: there is no such endpoint")
-    given = http.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-    if not hmac.compare_digest(given.encode(), key.get_secret_value().encode()):
+    given = bearer_of(http.headers.get("Authorization", ""))
+    # "surrogateescape": a header may hold any bytes.
+    if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), key.get_secret_value().encode()):
         raise http_failure(401, "this needs the admin key")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.http.access import admitted
-from gateway.http.endpoints.chat import deliver, dry_run
+from gateway.http.answers import deliver, dry_run
 from gateway.http.state import SERVICES
 from gateway.http.wire import read_ask, read_body
 

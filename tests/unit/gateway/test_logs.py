@@ -162,7 +162,8 @@ def test_the_libraries_are_heard_from_warning_up_redacted_and_without_an_errors_
 def test_a_log_call_whose_arguments_do_not_fit_is_still_logged() -> None:
     stream = io.StringIO()
     configure_logs("info", stream=stream)
-    logging.getLogger("aiohttp").warning("%d of %d", "one")
+    template = "%d of %d"
+    logging.getLogger("aiohttp").warning(template, "one")
     assert lines(stream)[0]["event"] == "%d of %d"
 
 

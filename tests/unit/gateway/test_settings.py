@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.print_config import describe
 from gateway.settings import (
     NOT_FLAGS,
     Address,
     Settings,
     SettingsError,
-    describe,
     load_settings,
     without_password,
 )

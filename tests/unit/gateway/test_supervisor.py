@@ -74,11 +74,11 @@ async def test_a_task_that_nobody_holds_is_kept() -> None:
     owner.spawn(work(), name="work")
     await asyncio.sleep(0)
     gc.collect()
-    assert owner.names == ("work",)
+    assert list(owner.names) == ["work"]
     gate.set()
     await done.wait()
     await asyncio.sleep(0)
-    assert owner.names == ()
+    assert list(owner.names) == []
 
 
 async def test_close_cancels_all_and_reports_no_crash() -> None:

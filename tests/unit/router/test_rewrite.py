@@ -51,6 +51,11 @@ def test_only_the_model_changes_in_a_plain_call() -> None:
     )
 
 
+def test_what_is_for_the_gateways_cache_goes_no_further() -> None:
+    body = b'{"model":"mine","cache":{"ttl":60},"messages":[{"cache":{"x":1}}]}'
+    assert provider_body(call_of(body)) == b'{"model":"gpt-4o","messages":[{"cache":{"x":1}}]}'
+
+
 def test_nested_model_keys_and_text_about_models_stay() -> None:
     body = b'{"metadata":{"model":"a"},"model":"b","messages":[{"content":"\\"model\\":\\"c\\""}]}'
     assert provider_body(call_of(body)) == body.replace(b'"model":"b"', b'"model":"gpt-4o"')

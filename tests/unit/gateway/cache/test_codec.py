@@ -99,7 +99,11 @@ CALL = st.fixed_dictionaries(
 )
 MESSAGE = st.fixed_dictionaries(
     {"role": st.just("assistant"), "content": TEXT},
-    optional={"reasoning_content": TEXT, "tool_calls": st.lists(CALL, min_size=1, max_size=3), "annotations": st.just([])},
+    optional={
+        "reasoning_content": TEXT,
+        "tool_calls": st.lists(CALL, min_size=1, max_size=3),
+        "annotations": st.just([]),
+    },
 )
 
 

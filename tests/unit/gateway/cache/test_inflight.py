@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 
 import pytest
 
@@ -81,6 +81,10 @@ async def read(follower: Follower) -> bytes:
             data += event.data
 
 
+def start(reading: Coroutine[None, None, bytes]) -> asyncio.Task[bytes]:
+    return asyncio.create_task(reading)  # noqa: TID251 - the test is the task's owner and awaits it
+
+
 async def settle() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
@@ -89,12 +93,12 @@ async def settle() -> None:
 async def test_late_followers_get_everything_and_one_call_is_made(table: InFlight) -> None:
     script = Script()
     flight = table.start("k", script.run(), deadline_s=5)
-    first = asyncio.ensure_future(read(flight.follow()))
+    first = start(read(flight.follow()))
     script.allow(2)
     await settle()
     joined = table.find("k")
     assert joined is flight
-    late = asyncio.ensure_future(read(joined.follow()))
+    late = start(read(joined.follow()))
     script.allow(2)
     assert await first == await late == b"AAAABBBBCCCC"
     await settle()
@@ -142,7 +146,7 @@ async def test_an_error_reaches_every_follower(table: InFlight) -> None:
     error = AttemptsFailed(ProviderError("no", kind="server_error", source="provider"), ())
     script = Script(blocks=1, error=error)
     flight = table.start("k", script.run(), deadline_s=5)
-    followers = [asyncio.ensure_future(read(flight.follow())) for _ in range(3)]
+    followers = [start(read(flight.follow())) for _ in range(3)]
     script.allow(2)
     assert await asyncio.gather(*followers, return_exceptions=True) == [error] * 3
 
@@ -170,8 +174,8 @@ async def test_a_bug_in_the_call_is_reported_and_does_not_hang_its_followers(
 async def test_cancelling_a_follower_mid_wait_leaves_the_others_alone(table: InFlight) -> None:
     script = Script()
     flight = table.start("k", script.run(), deadline_s=5)
-    gone, kept = flight.follow(), asyncio.ensure_future(read(flight.follow()))
-    waiting = asyncio.ensure_future(read(gone))
+    gone, kept = flight.follow(), start(read(flight.follow()))
+    waiting = start(read(gone))
     script.allow(1)
     await settle()
     waiting.cancel()

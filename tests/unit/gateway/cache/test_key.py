@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 
 import orjson
 import pytest
@@ -21,8 +20,16 @@ BASE: dict[str, object] = {
 }
 
 
-def route_class(*, tenant: str = "t", model: str = "m", route: str = "r", epoch: int = 0, **rules: object) -> RouteClass:
-    cache = replace(CacheRules(), **rules)  # type: ignore[arg-type]
+def route_class(
+    *,
+    tenant: str = "t",
+    model: str = "m",
+    route: str = "r",
+    epoch: int = 0,
+    partition_by_user: bool = False,
+    normalise: tuple[str, ...] = (),
+) -> RouteClass:
+    cache = CacheRules(partition_by_user=partition_by_user, normalise=normalise)
     return RouteClass(
         policy="p",
         policy_version="v",

@@ -18,7 +18,7 @@ from gateway.pipelines.transcript import parse_transcript
         ("Ann — today at 10:01\nhello\nthere\nBob — 03/12/2024 10:02 PM\nhi", ["Ann", "Bob"]),
         ("<ann> hello\n<bob> hi", ["ann", "bob"]),
         ("**Ann:** hello\n**Bob:** hi", ["Ann", "Bob"]),
-        ("Ann (10:01): hello\r\nDr. Bob Jones: hi\r\n", ["Ann (10:01)", "Dr. Bob Jones"]),
+        ("Ann (10:01): hello\r\nDr. Bob Jones: hi\r\n", ["Ann", "Dr. Bob Jones"]),
         ("An opening.\nAnn: hello", ["", "Ann"]),
         ("Ann: hello\nNote: she smiled\nhttps://example.com: a link", ["Ann"]),
         ("nobody is named here", [""]),

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -123,11 +125,26 @@ def test_a_killed_gateway_takes_its_server_along_and_the_next_one_finds_the_data
         server.stop()
 
 
+def test_a_server_that_cannot_write_any_more_still_ends_with_its_gateway(data_dir: Path) -> None:
+    """With save points set, Redis answers SIGTERM with "can't exit" where an RDB file cannot be written."""
+    process, pid = gateway(data_dir)
+    url = find_running(data_dir)
+    assert url is not None
+    ask(url, "SET", "some", "change")
+    shutil.rmtree(data_dir / "redis")
+    end(process)
+    for _ in range(500):
+        if not is_alive(pid):
+            return
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("redis-server outlived its gateway")
+
+
 @pytest.mark.parametrize("is_hanging", [False, True])
 def test_a_server_that_outlived_its_gateway_is_ended_and_its_data_kept(data_dir: Path, is_hanging: bool) -> None:
     server = EmbeddedRedis.start(data_dir)
     ask(server.url, "SET", "kept", "yes")
-    ask(server.url, "BGSAVE")
     server.stop()
     orphan = subprocess.Popen([find_binary(), str(data_dir / "redis" / "redis.conf")], stdout=subprocess.DEVNULL)
     with orphan:

@@ -1,0 +1,44 @@
+"""Replies and plans as HTTP responses, for every endpoint that asks the flow."""
+
+from __future__ import annotations
+
+import orjson
+from aiohttp import web
+
+from gateway.delivery import Reply
+from gateway.http.sse import send_events
+from gateway.http.state import Services
+from gateway.http.wire import answer_headers
+from gateway.trail import Ask
+
+_OURS = frozenset({"content-type", "content-length", "cache-control", "x-request-id"})
+
+
+async def deliver(http: web.Request, services: Services, reply: Reply) -> web.StreamResponse:
+    """Send a reply with its headers."""
+    headers = answer_headers(reply.trail, now_s=services.clock.monotonic())
+    headers.update((k, v) for k, v in reply.provider_headers.items() if k.lower() not in _OURS)
+    if reply.blocks is not None:
+        return await send_events(http, reply.blocks, headers)
+    return web.Response(body=reply.body, content_type="application/json", headers=headers)
+
+
+def dry_run(services: Services, ask: Ask) -> web.Response:
+    """Return the plan and call nobody (wire.md: x-foreword-dry-run)."""
+    trail = services.flow.trail(ask)
+    plan = services.flow.plan(ask, trail)
+    shown = {
+        "object": "foreword.plan",
+        "policy": plan.policy,
+        "policy_version": plan.policy_version,
+        "route": plan.route,
+        "candidates": plan.candidates,
+        "deadline_s": plan.deadline_s,
+        "max_output_tokens": plan.max_output_tokens,
+        "reason": plan.reason,
+        "rejected": [{"candidate": r.candidate, "code": r.code, "detail": r.detail} for r in plan.rejected],
+        "input_tokens_estimate": trail.facts.input_tokens,
+    }
+    return web.Response(
+        body=orjson.dumps(shown), content_type="application/json", headers={"x-request-id": ask.request_id}
+    )
