@@ -143,7 +143,14 @@ class Flow:
     def _launch(self, ask: Ask, trail: Trail) -> Flight:
         plan = self.plan(ask, trail)
         trail.is_leader = True
-        events = self._parts.attempts.run(ask.request, plan, traceparent=ask.traceparent, journal=trail.journal)
+        events = self._parts.attempts.run(
+            ask.request,
+            plan,
+            traceparent=ask.traceparent,
+            journal=trail.journal,
+            priority="warm" if ask.origin == "warmer" else "interactive",
+            tenant=ask.caller.tenant,
+        )
         # A call that may not be stored is not shared either: its caller asked for an answer of its own.
         key = trail.key if trail.key and not ask.cache_control.no_store else None
         # Others may join, whose deadlines are later than this caller's: the route's bounds the call itself.

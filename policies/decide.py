@@ -81,6 +81,7 @@ def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
         deadline_s=route.deadline_s,
         max_output_tokens=None if route.max_output_tokens is None else cap,
         assemble=route.assemble,
+        on_cut=route.on_cut,
         cache=route.cache,
         reason=_reason(route, ordering.ranked, in_service, view),
         rejected=tuple(rejection for rejection in rejected if rejection.candidate not in in_service),

@@ -155,6 +155,7 @@ def _route(spec: RouteSpec, defaults: DefaultsSpec) -> Route:
         max_output_tokens=defaults.max_output_tokens if spec.max_output_tokens is None else spec.max_output_tokens,
         cache=_cache(spec.cache),
         assemble=spec.assemble,
+        on_cut=spec.on_cut,
         epoch=spec.epoch,
     )
 

@@ -13,6 +13,9 @@ from typing import Literal
 Dialect = Literal["chat", "embeddings"]
 Capability = Literal["tools", "vision", "audio", "json_schema", "logprobs"]
 
+OnCut = Literal["resume", "error", "hold"]
+"""What a stream that breaks off gets: somebody else goes on; an error; or nothing is sent before it is complete."""
+
 REQUESTED = "requested"
 """The candidate that stands for whatever model the client asked for."""
 
@@ -152,6 +155,7 @@ class Route:
     max_output_tokens: int | None
     cache: CacheRules
     assemble: bool = False
+    on_cut: OnCut = "resume"
     epoch: int = 0
 
 
@@ -221,6 +225,7 @@ class Plan:
     cache: CacheRules
     reason: str
     rejected: tuple[Rejection, ...] = field(default=())
+    on_cut: OnCut = "resume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
 from policies.durations import PATTERN, parse_duration
-from policies.model import Dialect
+from policies.model import Dialect, OnCut
 from policies.normalisers import Normaliser
 
 
@@ -191,6 +191,7 @@ class RouteSpec(Spec):
     )
     cache: CacheSpec = Field(default=CacheSpec(), description="what may be given again, and for how long")
     assemble: bool = Field(default=False, description="send only complete answers, streams included")
+    on_cut: OnCut = Field(default="resume", description="what a stream that breaks off gets: see README.md")
     epoch: Annotated[int, Field(ge=0)] = Field(default=0, description="raise it to forget all stored answers")
 
 

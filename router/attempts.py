@@ -1,76 +1,65 @@
-"""Makes all attempts of one request: the only place that retries or falls back.
+"""Makes all attempts of one request: the only place that retries, falls back or resumes.
 
 Must not own the deadline (the caller does), choose models (the plan has) or log.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
 
 from policies.model import Plan
-from router.cost import cost_nanousd
-from router.errors import AttemptsFailed, NoDeployment, ProviderError
+from router.books import finished_event
+from router.deadlines import DEFAULT_LIMITS, Limits
+from router.errors import AttemptsFailed, ProviderError
+from router.itinerary import Itinerary, Surroundings, Turn
 from router.leg import Leg
-from router.ports import Backend, Clock, Deployments
-from router.steps import is_blameless, next_step
-from router.types import AnswerEvent, AttemptRecord, Block, Call, ChatRequest, Deployment, Finished, Opened
-from router.usage import estimated_usage
+from router.ports import Backend, BreakerHints, Clock, Deployments
+from router.reading import Reading
+from router.resume import Continuation, Diverged, Way, cap_left, frame_of, ways_of, with_prefill
+from router.steps import is_blameless
+from router.traffic import Traffic
+from router.types import AnswerEvent, AttemptRecord, Block, Call, ChatRequest, Opened, Priority
+from router.usage import BYTES_PER_TOKEN
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How long to wait for what, in seconds (the backend bounds connecting).
-
-    `first_token_s`: from sending to the first token of a stream. `whole_s` and `last_whole_s`: for an unstreamed
-    answer, while the plan has somewhere else to go and when not. `gap_s`: between two events of a stream. `tail_s`: for
-    usage and `[DONE]` after the last finish reason. `drain_s`: for the end of the body after `[DONE]`, without which
-    the connection cannot be used again. `patience_s`: the longest Retry-After that is waited for while the plan has
-    somewhere else to go. `backoff_s`: the longest jittered pause before a retry.
-    """
-
-    first_token_s: float = 60.0
-    whole_s: float = 60.0
-    last_whole_s: float = 120.0
-    gap_s: float = 15.0
-    tail_s: float = 1.0
-    drain_s: float = 0.05
-    patience_s: float = 2.0
-    backoff_s: float = 0.25
-
-
-DEFAULT_LIMITS = Limits()
+__all__ = ["DEFAULT_LIMITS", "Attempts", "Limits"]
 
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """One request on its way: what it asks, and what has been tried."""
+    """One request on its way: what it asks, what has been tried, and who answers now."""
 
     request: ChatRequest
     plan: Plan
     traceparent: str | None
     started_s: float
-    attempts: list[AttemptRecord] = field(default_factory=list)
+    way: Itinerary
+    attempts: list[AttemptRecord]
+    keep_text_bytes: int
+    turn: Turn | None = None
+    leg: Leg | None = None
     error: ProviderError | None = None
+    first_events: bytes = b""
+    rejoined: Continuation | None = None
+    ways_left: list[Way] = field(default_factory=list)
 
-    def failed(self) -> AttemptsFailed:
-        assert self.error is not None
-        return AttemptsFailed(self.error, tuple(self.attempts))
+    def failed(self, error: ProviderError | None = None) -> AttemptsFailed:
+        shown = error or self.error or self.way.error
+        assert shown is not None
+        return AttemptsFailed(shown, tuple(self.attempts))
 
-    def note_missing(self, missing: NoDeployment) -> None:
-        """Remember that a group had nobody to ask, unless a provider has already said something better."""
-        if self.error is None:
-            self.error = ProviderError(
-                str(missing), kind="overloaded", source="gateway", retry_after_s=missing.retry_after_s
-            )
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing may be delivered before the answer is complete."""
+        return self.plan.on_cut == "hold" or not self.request.stream
 
 
 class Attempts:
-    """Runs plans against deployments. Holds no state of a request; one instance serves them all."""
+    """Runs plans against deployments. Holds no state of a request; one instance serves them all.
+
+    `traffic` is what it has learnt of the deployments, for gauges. `hints` are what other processes have.
+    """
 
     def __init__(
         self,
@@ -80,12 +69,14 @@ class Attempts:
         clock: Clock,
         rng: random.Random,
         limits: Limits = DEFAULT_LIMITS,
+        hints: BreakerHints | None = None,
     ) -> None:
+        self.traffic = Traffic(limits, hints=hints)
         self._deployments = deployments
-        self._backends = backends
         self._clock = clock
-        self._rng = rng
         self._limits = limits
+        self._reading = Reading(backends, clock, limits, self.traffic.deadlines)
+        self._around = Surroundings(deployments=deployments, traffic=self.traffic, clock=clock, rng=rng, limits=limits)
 
     async def run(
         self,
@@ -94,192 +85,202 @@ class Attempts:
         *,
         traceparent: str | None,
         journal: list[AttemptRecord] | None = None,
+        priority: Priority = "interactive",
+        tenant: str = "",
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield Opened, Blocks and Finished for a stream, Finished alone for a whole answer.
 
-        Until Opened any failure may move on to another attempt; after it a failure ends the run. Raises AttemptsFailed
-        in both cases. An unstreamed request whose plan says `assemble` gets its blocks at once when they are complete.
+        Until Opened any failure may move on to another attempt; after it, where the plan says `resume`, somebody else
+        may go on, else a failure ends the run. Raises AttemptsFailed. What is held (`hold`, and an unstreamed request
+        whose plan says `assemble`) gets its blocks at once when they are complete.
         Close with contextlib.aclosing: closing or cancelling drops the provider's connection. `journal` receives every
-        attempt as it ends, also those of a run that is cancelled.
+        attempt as it ends, also those of a run that is cancelled. `priority` and `tenant` count where there is a queue.
         """
-        attempts = [] if journal is None else journal
-        run = _Run(
-            request=request,
-            plan=plan,
-            traceparent=traceparent,
-            started_s=self._clock.monotonic(),
-            attempts=attempts,
-        )
-        leg = await self._reach(run)
+        run = self._begin(request, plan, traceparent, journal, priority, tenant)
         try:
+            leg = await self._reach(run)
             if leg.is_streamed:
                 yield Opened(
                     deployment=leg.deployment,
-                    attempts=tuple(attempts),
-                    first_token_s=leg.first_token_s or 0.0,
+                    attempts=tuple(run.attempts),
+                    first_token_s=leg.started_s + (leg.first_token_s or 0.0) - run.started_s,
                     headers=leg.headers,
                 )
-                while block := leg.take_held() or await self._next_block(run, leg):
+                while block := await self._next_block(run):
                     yield Block(data=block)
-                await self._drain(leg)
+                leg = run.leg or leg
+                await self._reading.drain(leg)
             await self._close(run, leg)
-            yield self._finished(run, leg)
+            yield finished_event(leg, run.request, tuple(run.attempts), run.started_s, run.rejoined)
         finally:
-            await self._close(run, leg)
+            if run.leg is not None:
+                await self._close(run, run.leg)
+
+    def _begin(
+        self,
+        request: ChatRequest,
+        plan: Plan,
+        traceparent: str | None,
+        journal: list[AttemptRecord] | None,
+        priority: Priority,
+        tenant: str,
+    ) -> _Run:
+        now_s = self._clock.monotonic()
+        self.traffic.budget.request(now_s)
+        may_resume = plan.on_cut == "resume" and request.stream and request.dialect == "chat"
+        return _Run(
+            request=request,
+            plan=plan,
+            traceparent=traceparent,
+            started_s=now_s,
+            attempts=[] if journal is None else journal,
+            way=Itinerary(self._around, request, plan, started_s=now_s, priority=priority, tenant=tenant),
+            keep_text_bytes=self._limits.max_held_bytes if may_resume else 0,
+        )
 
     # Until the first token: failures are values, and the next step is decided from them.
 
     async def _reach(self, run: _Run) -> Leg:
         """Return the first leg that has something to give. Raises AttemptsFailed."""
-        for position, group in enumerate(run.plan.candidates):
-            leg = await self._try_group(run, group, position)
-            if leg is not None:
-                return leg
+        turn = await run.way.first()
+        while turn is not None:
+            error = await self._ask(run, turn, run.request)
+            if error is None and run.leg is not None:
+                return run.leg
+            turn = await (run.way.beyond(turn) if error is None else run.way.after(turn, error))
         raise run.failed()
 
-    async def _try_group(self, run: _Run, group: str, position: int) -> Leg | None:
-        is_last = position == len(run.plan.candidates) - 1
-        reason: Literal["first", "retry", "fallback"] = "fallback" if position else "first"
-        deployment = await self._first_of(run, group)
-        while deployment is not None:
-            leg = Leg(deployment, reason, run.request, self._clock.monotonic(), gap_s=self._limits.gap_s)
-            error = await self._open(run, leg, is_last=is_last)
-            if error is None:
-                return leg
-            step = next_step(error, is_retry=reason == "retry")
-            if step == "stop":
-                raise run.failed()
-            deployment = await self._again(run, leg, error, is_last=is_last) if step == "retry" else None
-            reason = "retry"
-        return None
+    async def _ask(
+        self, run: _Run, turn: Turn, request: ChatRequest, *, cap: int | None = None
+    ) -> ProviderError | None:
+        """Make one attempt, up to the first token (up to the end where held); return what went wrong.
 
-    async def _first_of(self, run: _Run, group: str) -> Deployment | None:
-        try:
-            return await self._deployments.pick(group, run.request)
-        except NoDeployment as missing:
-            run.note_missing(missing)
+        `run.leg` is then the leg that answers; None without an error: nobody was asked, there was no place.
+        """
+        run.leg = None
+        if not await run.way.enter(turn):
             return None
-
-    async def _again(self, run: _Run, leg: Leg, error: ProviderError, *, is_last: bool) -> Deployment | None:
-        """Pause and return whom to ask again: another of the group, else the same if it can be waited for."""
-        pause_s = self._rng.uniform(0.0, self._limits.backoff_s)
-        left_s = run.plan.deadline_s - (self._clock.monotonic() - run.started_s)
-        tried = leg.deployment
-        try:
-            chosen = await self._deployments.pick(tried.group, run.request, exclude=frozenset({tried.id}))
-        except NoDeployment:
-            chosen = tried
-            pause_s += error.retry_after_s or 0.0
-        if pause_s > (left_s if is_last else min(left_s, self._limits.patience_s)):
-            return None
-        await self._clock.sleep(pause_s)
-        return chosen
-
-    async def _open(self, run: _Run, leg: Leg, *, is_last: bool) -> ProviderError | None:
-        """Send, and read up to the first token (up to the end where assembling); return what went wrong."""
-        is_open = False
-        try:
-            await self._read_first(run, leg, is_last=is_last)
-            is_open = True
-        except ProviderError as error:
-            self._note_failure(run, leg, error)
-        finally:
-            if not is_open:
-                await self._close(run, leg)
-        return leg.error
-
-    async def _read_first(self, run: _Run, leg: Leg, *, is_last: bool) -> None:
-        limits, request = self._limits, run.request
-        is_assembled = run.plan.assemble and request.dialect == "chat" and not request.stream
+        run.turn = turn
+        leg = run.leg = Leg(
+            turn.deployment,
+            turn.reason,
+            request,
+            self._clock.monotonic(),
+            gap_s=self._limits.gap_s,
+            keep_text_bytes=run.keep_text_bytes,
+        )
+        plan = run.plan
+        is_assembled = plan.assemble and request.dialect == "chat" and not request.stream
         call = Call(
             request=request,
-            deployment=leg.deployment,
+            deployment=turn.deployment,
             stream=request.stream or is_assembled,
-            max_output_tokens=run.plan.max_output_tokens,
+            max_output_tokens=plan.max_output_tokens if cap is None else cap,
             traceparent=run.traceparent,
         )
-        whole_s = limits.last_whole_s if is_last else limits.whole_s
-        limit_s = limits.first_token_s if call.stream else whole_s
         try:
-            async with asyncio.timeout(limit_s):
-                leg.take(await self._backends[leg.deployment.backend].send(call))
-                while leg.is_streamed and not leg.has_token:
-                    leg.hold(await leg.read())
-        except TimeoutError as error:
-            raise _silence(leg, f"no answer within {limit_s:g} s") from error
-        leg.first_token_s = self._clock.monotonic() - run.started_s
-        while is_assembled and leg.is_streamed and (events := await self._read_on(leg)):
-            leg.hold(events)
-
-    # After the first token: a failure is the end of the run.
-
-    async def _next_block(self, run: _Run, leg: Leg) -> bytes:
-        """Return the next events, b"" once the answer is complete. Raises AttemptsFailed."""
-        try:
-            return await self._read_on(leg)
+            await self._reading.open(leg, call, is_last=turn.is_last)
+            if run.is_held:
+                await self._reading.hold_all(leg)
         except ProviderError as error:
-            self._note_failure(run, leg, error)
-            await self._close(run, leg)
-            raise run.failed() from error
+            await self._failed(run, leg, error)
+        return leg.error
 
-    async def _read_on(self, leg: Leg) -> bytes:
-        events = b""
-        try:
-            with leg.gap:  # around all of them: comments and malformed events are no progress
-                while not events and not leg.is_finished and not leg.is_at_end:
-                    events = await leg.read()
-        except TimeoutError as error:
-            raise _silence(leg, f"no event for {self._limits.gap_s:g} s") from error
-        return events or await self._read_tail(leg)
+    # After it: somebody else goes on, or it is the end of the run.
 
-    async def _read_tail(self, leg: Leg) -> bytes:
-        """Return what still comes after the last finish reason; a provider that just stays there is done."""
-        events = b""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.tail_s):
-                while not events and not leg.is_at_end:
-                    events = await leg.read()
-        if not events:
-            leg.end()
-        return events
+    async def _next_block(self, run: _Run) -> bytes:
+        """Return the next events for the client, b"" once the answer is complete. Raises AttemptsFailed."""
+        while True:
+            leg = run.leg
+            assert leg is not None
+            try:
+                events = leg.take_held() or await self._reading.next(leg)
+            except ProviderError as error:
+                await self._failed(run, leg, error)
+                await self._resume(run, leg, error)
+                continue
+            if run.rejoined is None:
+                run.first_events = run.first_events or events
+                return events
+            if not events and run.rejoined.has_caught_up:
+                return b""
+            try:
+                if not events:
+                    raise Diverged
+                if joined := run.rejoined.feed(events):
+                    return joined
+            except Diverged:
+                leg.is_unused = True
+                await self._close(run, leg)
+                await self._resume(run, leg, None)
 
-    async def _drain(self, leg: Leg) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.drain_s):
-                await leg.drain()
+    async def _resume(self, run: _Run, broken: Leg, error: ProviderError | None) -> None:
+        """Make `run.leg` one that goes on where `broken` ended. Raises AttemptsFailed with the first cut's error.
+
+        `error` None: the leg was well, but what it said did not fit.
+        """
+        shown = run.error
+        sent = broken.text if run.rejoined is None else run.rejoined.sent
+        if shown is None or sent is None:  # none is kept where nobody may go on
+            raise run.failed()
+        frame = frame_of(run.first_events)
+        while (turn := await self._next_way(run, error, sent)) is not None:
+            way = run.ways_left.pop(0)
+            is_prefill = way == "prefill"
+            request = with_prefill(run.request, turn.deployment, sent) if is_prefill else run.request
+            said_tokens = len(sent.encode()) // BYTES_PER_TOKEN
+            cap = cap_left(run.request, run.plan, said_tokens) if is_prefill else None
+            run.rejoined = Continuation(way, sent, frame)
+            error = await self._ask(run, turn, request, cap=cap)
+            run.error = shown  # whatever goes wrong from here on, the client is told of the cut
+            if run.leg is not None and error is None:
+                return
+            if run.leg is None:  # no place there
+                run.turn, run.ways_left = turn, []
+        raise run.failed(shown)
+
+    async def _next_way(self, run: _Run, error: ProviderError | None, sent: str) -> Turn | None:
+        """Return whom to ask to go on; `run.ways_left` then begins with how."""
+        turn = run.turn
+        assert turn is not None
+        has_not_fitted = error is None or error.kind == "bad_request"  # no fault of the deployment's: another way
+        if has_not_fitted and run.ways_left and run.way.may_repeat():
+            return turn
+        following = await run.way.resuming(turn, error)
+        if following is not None:
+            run.ways_left = list(ways_of(run.request, following.deployment, sent))
+        return following
 
     # Books.
 
-    def _note_failure(self, run: _Run, leg: Leg, error: ProviderError) -> None:
+    async def _failed(self, run: _Run, leg: Leg, error: ProviderError) -> None:
         leg.error = run.error = error
         if not is_blameless(error):
             self._deployments.failed(leg.deployment, error)
+        await self._close(run, leg)
 
     async def _close(self, run: _Run, leg: Leg) -> None:
         """Release the leg and write it down, once."""
         if leg.is_closed:
             return
-        record = leg.record(run.started_s, self._clock.monotonic())
+        now_s = self._clock.monotonic()
+        record = leg.record(run.started_s, now_s)
         run.attempts.append(record)
+        deployment, traffic = leg.deployment, self.traffic
         if record.result == "ok":
-            self._deployments.succeeded(leg.deployment)
+            self._deployments.succeeded(deployment)
+            traffic.succeeded(
+                run.request,
+                deployment,
+                first_token_s=leg.first_token_s or 0.0,
+                is_streamed=leg.is_streamed,
+                now_s=now_s,
+            )
+        elif leg.error is not None and not is_blameless(leg.error):
+            traffic.failed(deployment, leg.error, started_s=leg.started_s, now_s=now_s)
+        elif leg.error is not None or leg.has_token:
+            traffic.answered(deployment, now_s)
+        else:
+            traffic.breakers.abandoned(deployment.id)
+        traffic.places.release(deployment.id)
         await leg.close()
-
-    def _finished(self, run: _Run, leg: Leg) -> Finished:
-        usage = leg.usage or estimated_usage(run.request, leg.output_bytes)
-        return Finished(
-            deployment=leg.deployment,
-            attempts=tuple(run.attempts),
-            body=leg.body,
-            usage=usage,
-            cost_nanousd=cost_nanousd(leg.deployment.price, usage),
-            response_model=leg.response_model,
-            finish_reasons=leg.finish_reasons,
-            usage_event=leg.usage_event,
-            first_token_s=leg.first_token_s if leg.is_streamed else None,
-            headers=leg.headers,
-        )
-
-
-def _silence(leg: Leg, what: str) -> ProviderError:
-    return ProviderError(f"{leg.deployment.provider} gave {what}", kind="timeout", source="gateway")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from router.cost import price_of
+from router.cost import map_entry, price_of
 from router.types import Deployment
 
 OPENAI_SHAPED = frozenset(
@@ -162,8 +162,15 @@ def _resolve(entry: Entry, model: str, environment: Mapping[str, str], provider_
 
 def _resolved(entry: Entry, deployment: Deployment, *, listed_model: str, arguments: Mapping[str, object]) -> Resolved:
     cooldown = entry.litellm_params.get("cooldown_time", entry.model_info.get("cooldown_time"))
+    known = {**map_entry(listed_model), **entry.model_info}
+    is_simulated = deployment.backend == "simulated"
     return Resolved(
-        deployment=deployment,
+        deployment=replace(
+            deployment,
+            # Claude thinks only where the request asks for it, which deadlines.py sees.
+            is_reasoning=known.get("supports_reasoning") is True and "claude" not in listed_model and not is_simulated,
+            takes_prefill=known.get("supports_assistant_prefill") is True and not is_simulated,
+        ),
         listed_model=listed_model,
         info=entry.model_info,
         picking={key: entry.litellm_params[key] for key in _PICKING if entry.litellm_params.get(key) is not None},

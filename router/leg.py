@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Literal, Protocol, runtime_checkable
 
+from router.cost import cost_nanousd
 from router.errors import ProviderError
 from router.gap import GapLimit
 from router.sse import StreamReader
-from router.types import AttemptRecord, ChatRequest, Deployment, Streamed, Usage, Whole
-from router.usage import AnswerFacts, answer_text_bytes, read_answer
+from router.types import AttemptRecord, ChatRequest, Deployment, Reason, Streamed, Usage, Whole
+from router.usage import AnswerFacts, answer_text_bytes, estimated_usage, read_answer
 
 
 @runtime_checkable
@@ -28,11 +29,12 @@ class Leg:
     def __init__(
         self,
         deployment: Deployment,
-        reason: Literal["first", "retry", "fallback"],
+        reason: Reason,
         request: ChatRequest,
         started_s: float,
         *,
         gap_s: float,
+        keep_text_bytes: int = 0,
     ) -> None:
         self.deployment = deployment
         self.gap = GapLimit(gap_s)
@@ -42,12 +44,17 @@ class Leg:
         self.headers: Mapping[str, str] = {}
         self.is_at_end = False
         self.is_closed = False
-        self._reason = reason
+        self.is_unused = False
+        self.waited_s = 0.0
+        self.held_bytes = 0
+        self.started_s = started_s
+        self._reason: Reason = reason
         self._request = request
-        self._started_s = started_s
+        self.drip_due_s = 0.0
+        self._drip_bytes = 0
         self._choices = _choices(request)
         self._facts: AnswerFacts | None = None
-        self._reader = StreamReader()
+        self._reader = StreamReader(keep_text_bytes=keep_text_bytes)
         self._chunks: AsyncIterator[bytes] | None = None
         self._has_ended = False
         self._held: list[bytes] = []
@@ -102,6 +109,7 @@ class Leg:
         """Keep events until the client may see them."""
         if events:
             self._held.append(events)
+            self.held_bytes += len(events)
 
     def take_held(self) -> bytes:
         """Return everything held, once."""
@@ -109,28 +117,50 @@ class Leg:
         self._held.clear()
         return held
 
+    def is_dripping(self, window_s: float, bytes_per_s: float) -> bool:
+        """Say whether, of the last `window_s` spent waiting for it, the provider made less than `bytes_per_s`.
+
+        To be asked once `waited_s` has reached `drip_due_s`, which this sets.
+        """
+        begun_s, self.drip_due_s = self.drip_due_s - window_s, self.waited_s + window_s
+        made, self._drip_bytes = self.output_bytes - self._drip_bytes, self.output_bytes
+        return begun_s >= 0 and made < bytes_per_s * (self.waited_s - begun_s)
+
     def record(self, run_started_s: float, now_s: float) -> AttemptRecord:
-        """Return how the attempt went; one that was left after its last finish reason is a success."""
-        result: Literal["ok", "error", "cancelled"] = "ok" if self.is_at_end or self.is_finished else "cancelled"
+        """Return how the attempt went; one that was left after its last finish reason is a success.
+
+        Not so one whose answer did not fit (`is_unused`).
+        """
+        is_ok = (self.is_at_end or self.is_finished) and not self.is_unused
+        result: Literal["ok", "error", "cancelled"] = "ok" if is_ok else "cancelled"
+        usage = self.charged_usage()
         return AttemptRecord(
             deployment_id=self.deployment.id,
             group=self.deployment.group,
             provider=self.deployment.provider,
             model=self.deployment.model,
             reason=self._reason,
-            started_s=self._started_s - run_started_s,
+            started_s=self.started_s - run_started_s,
             ended_s=now_s - run_started_s,
             result="error" if self.error else result,
             error_code=self.error.kind if self.error else None,
             status=self.error.status if self.error else None,
+            usage=usage,
+            cost_nanousd=cost_nanousd(self.deployment.price, usage) if usage is not None else 0,
         )
+
+    def charged_usage(self) -> Usage | None:
+        """Return what the provider will charge, an estimate where it did not say; None where it gave no answer."""
+        if self.body is None and not self.has_token:
+            return None
+        return self.usage or estimated_usage(self._request, self.output_bytes)
 
     async def close(self) -> None:
         """Release the connection and the timer; idempotent."""
         self.is_closed = True
         self.gap.close()
         chunks: object = self._chunks
-        if isinstance(chunks, Closeable):
+        if chunks is not None and isinstance(chunks, Closeable):  # asking a protocol takes 10 µs
             await chunks.aclose()
 
     @property
@@ -149,6 +179,15 @@ class Leg:
     @property
     def usage(self) -> Usage | None:
         return self._facts.usage if self._facts else self._reader.usage
+
+    @property
+    def text(self) -> str | None:
+        """The text that was answered so far, where it was kept."""
+        return self._reader.text
+
+    @property
+    def malformed_events(self) -> int:
+        return self._reader.malformed_events
 
     @property
     def usage_event(self) -> bytes | None:

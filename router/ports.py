@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from policies.model import Catalogue
@@ -53,4 +55,24 @@ class Clock(Protocol):
 
     async def sleep(self, delay_s: float) -> None:
         """Return `delay_s` seconds later; cancel returns at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerHint:
+    """Another process found that a deployment fails (`is_open`) or is well again."""
+
+    deployment_id: str
+    is_open: bool
+
+
+class BreakerHints(Protocol):
+    """What processes tell each other about breakers: hints only, which may be lost, late or repeated."""
+
+    def publish(self, deployment_id: str, *, is_open: bool) -> None:
+        """Tell the others, some time; returns at once, never waits and never fails."""
+        ...
+
+    def observe(self) -> Sequence[BreakerHint]:
+        """Return what others have told since the last call, from memory: called for every request."""
         ...

@@ -16,6 +16,8 @@ from router.types import Usage
 from router.usage import text_bytes, usage_of
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
+THOUGHTS = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"})
+"""The fields of a delta that hold what a model thinks, not what it answers."""
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -39,7 +41,8 @@ class StreamReader:
 
     What comes out of `feed` is always `data: {…}` and a blank line, LF only: the provider's own bytes where they are
     so already (all of them, for most), else the same JSON in that frame. Comments, other fields, `[DONE]`, malformed
-    events and the event that holds only usage are left out; after `error` is set, everything is.
+    events and the event that holds only usage are left out; after `error` is set, everything is. With
+    `keep_text_bytes` the answer's text is kept as well, up to so much, for whoever wants to go on with it.
     """
 
     __slots__ = (
@@ -47,6 +50,8 @@ class StreamReader:
         "_finish_reasons",
         "_max_event_bytes",
         "_pending",
+        "_text",
+        "_text_left",
         "_usage",
         "error",
         "has_token",
@@ -57,12 +62,14 @@ class StreamReader:
         "usage_event",
     )
 
-    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES, keep_text_bytes: int = 0) -> None:
         self._max_event_bytes = max_event_bytes
         self._pending = bytearray()
         self._ends_in_cr = False
         self._finish_reasons: dict[int, str | None] = {}
         self._usage: dict[str, object] | None = None
+        self._text: list[str] | None = [] if keep_text_bytes else None
+        self._text_left = keep_text_bytes
         self.is_done = False
         self.has_token = False
         self.error: ProviderError | None = None
@@ -75,6 +82,11 @@ class StreamReader:
     def usage(self) -> Usage | None:
         """The last usage that the provider stated."""
         return usage_of(self._usage) if self._usage else None
+
+    @property
+    def text(self) -> str | None:
+        """The answer so far, None where it was not kept or is not text alone (tool calls, several choices, audio)."""
+        return None if self._text is None else "".join(self._text)
 
     @property
     def finish_reasons(self) -> tuple[str, ...]:
@@ -183,6 +195,18 @@ class StreamReader:
                 if value and name != "role":
                     self.has_token = True
                     self.output_bytes += text_bytes(value)
+                    if self._text is not None and name not in THOUGHTS:
+                        self._keep(choice.index, name, value)
+
+    def _keep(self, index: int, name: str, value: object) -> None:
+        """Keep a piece of text; anything else ends the keeping."""
+        if name != "content" or index != 0 or not isinstance(value, str) or self._text is None:
+            self._text = None
+            return
+        self._text_left -= len(value)
+        self._text.append(value)
+        if self._text_left < 0:
+            self._text = None
 
 
 def _data_of(event: bytes) -> bytes:

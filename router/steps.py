@@ -7,14 +7,14 @@ from typing import Literal
 
 from router.errors import ErrorKind, ProviderError
 
-Step = Literal["retry", "next", "stop"]
+Step = Literal["retry", "next", "next_model", "stop"]
 
 # A silent provider is not asked again, nor one that has no key, model or room for us: that costs time and changes
-# nothing.
+# nothing. What does not fit into a model fits no better elsewhere.
 _STEPS: Mapping[ErrorKind, Step] = {
     "bad_request": "stop",
     "content_policy": "stop",
-    "context_length": "next",
+    "context_length": "next_model",
     "auth": "next",
     "not_found": "next",
     "timeout": "next",
@@ -29,7 +29,10 @@ _OF_THE_REQUEST: frozenset[ErrorKind] = frozenset({"bad_request", "content_polic
 
 
 def next_step(error: ProviderError, *, is_retry: bool) -> Step:
-    """Say what follows a failure before the first token: one retry in the group, the next candidate, or the end."""
+    """Say what follows a failure: the same deployment once more, the next one, the next model, or the end.
+
+    `is_retry`: this was the second attempt already.
+    """
     step = _STEPS[error.kind]
     is_redirect = error.status is not None and 300 <= error.status < 400
     is_hopeless = is_retry or is_redirect or error.code == "insufficient_quota"

@@ -11,6 +11,13 @@ from typing import Literal
 
 from policies.model import Dialect, Price
 
+Priority = Literal["interactive", "hedge", "refresh", "warm"]
+SHED_ORDER: tuple[Priority, ...] = ("warm", "refresh", "hedge", "interactive")
+"""Who is sent away first where there is no room."""
+
+Reason = Literal["first", "retry", "fallback", "resume"]
+"""Why an attempt was made."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
@@ -33,7 +40,8 @@ class Deployment:
     """One place that serves a model group. `secret` is the provider key: it never appears in repr, logs or errors.
 
     `model` is the provider's own name for the model; `api_base` has no trailing slash; `id` is the LiteLLM Router's.
-    `backend` is a row of backends/. `latency` and friends live elsewhere: this value never changes.
+    `backend` is a row of backends/. `latency` and friends live elsewhere: this value never changes. `is_reasoning`:
+    it thinks before its first token; `takes_prefill`: it continues an assistant message that ends the conversation.
     """
 
     id: str
@@ -45,6 +53,8 @@ class Deployment:
     secret: str = field(repr=False)
     price: Price | None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_reasoning: bool = False
+    takes_prefill: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,18 +104,23 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """How one attempt went. `reason` says why it was made; times are seconds since the request's first attempt."""
+    """How one attempt went. `reason` says why it was made; times are seconds since the request's first attempt.
+
+    `usage` is what it is charged for, None where it produced nothing; `cost_nanousd` is None where no price is known.
+    """
 
     deployment_id: str
     group: str
     provider: str
     model: str
-    reason: Literal["first", "retry", "fallback"]
+    reason: Reason
     started_s: float
     ended_s: float
     result: Literal["ok", "error", "cancelled"]
     error_code: str | None = None
     status: int | None = None
+    usage: Usage | None = None
+    cost_nanousd: int | None = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +149,9 @@ class Finished:
     """The last event of a complete answer. `body` is the JSON body of an unstreamed answer, None after blocks.
 
     `usage_event` is the provider's own usage event of a stream (wire bytes), sent on to clients that asked for it.
-    `finish_reasons` holds one reason per choice; empty for embeddings.
+    `finish_reasons` holds one reason per choice; empty for embeddings. `deployment` and `response_model` name who
+    finished; `usage` and `cost_nanousd` are the sums over every attempt that produced anything (each AttemptRecord has
+    its own). `malformed_events` of the stream were left out.
     """
 
     deployment: Deployment
@@ -147,6 +164,7 @@ class Finished:
     usage_event: bytes | None = None
     first_token_s: float | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    malformed_events: int = 0
 
 
 AnswerEvent = Opened | Block | Finished

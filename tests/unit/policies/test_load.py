@@ -28,6 +28,7 @@ routes:
     max_output_tokens: 500
     cache: {exact_ttl: 30d, max_temperature: null, partition_by_user: true, normalise: [clock_in_system]}
     assemble: true
+    on_cut: hold
     epoch: 3
   - name: rest
     match: {any: true}
@@ -69,6 +70,7 @@ def test_every_key_becomes_a_field() -> None:
             exact_ttl_s=2_592_000.0, max_temperature=None, partition_by_user=True, normalise=("clock_in_system",)
         ),
         assemble=True,
+        on_cut="hold",
         epoch=3,
     )
     assert policy.routes[0] == first
@@ -100,8 +102,7 @@ def test_the_version_is_the_hash_of_the_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "key",
-    ["quality: {floor: 1}", "selector: {type: fixed}", "cascade: {}", "tier: {}", "hedge: {}", "on_cut: resume"],
+    "key", ["quality: {floor: 1}", "selector: {type: fixed}", "cascade: {}", "tier: {}", "hedge: {}"]
 )
 def test_keys_that_this_version_does_not_read_are_refused(key: str) -> None:
     (problem,) = problems_of(with_route(key))
@@ -130,6 +131,7 @@ def test_the_semantic_cache_is_not_accepted_before_it_exists() -> None:
         ("deadline: 0s", "f.yaml:7: routes[0].deadline: 0s: must be > 0"),
         ("epoch: -5", "f.yaml:7: routes[0].epoch: -5: must be >= 0"),
         ("epoch: true", "f.yaml:7: routes[0].epoch: true: must be a whole number"),
+        ("on_cut: retry", "f.yaml:7: routes[0].on_cut: retry: must be 'resume', 'error' or 'hold'"),
         ("assemble: 1", "f.yaml:7: routes[0].assemble: 1: must be true or false"),
         ("max_output_tokens: '5'", "f.yaml:7: routes[0].max_output_tokens: 5: must be a whole number"),
         ("objective: cheap", "f.yaml:7: routes[0].objective: cheap: must be fixed or {minimise: cost}"),

@@ -8,17 +8,32 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from policies.model import CacheRules, Catalogue, Plan, Price, Rates
+from policies.model import CacheRules, Catalogue, ModelCard, OnCut, Plan, Price, Rates
 from router.attempts import Attempts, Limits
 from router.backends.openai_wire import OpenAIWire
 from router.errors import AttemptsFailed, NoDeployment, ProviderError
-from router.ports import Backend
+from router.ports import Backend, BreakerHints
 from router.types import AnswerEvent, AttemptRecord, Block, ChatRequest, Deployment, Finished
 from tests.provider import ScriptedProvider
 
 RATES = Rates(input=1_000_000, cached_input=500_000, cache_write=1_000_000, output=2_000_000, reasoning=2_000_000)
-FAST = Limits(first_token_s=0.1, whole_s=0.1, last_whole_s=0.1, gap_s=0.1, tail_s=0.1, patience_s=2.0, backoff_s=0.25)
-CALM = Limits(first_token_s=20.0, whole_s=20.0, last_whole_s=20.0, gap_s=20.0, tail_s=20.0, drain_s=20.0)
+FAST = Limits(
+    cold_first_token_s=0.1,
+    last_first_token_s=0.1,
+    cold_whole_s=0.1,
+    last_whole_s=0.1,
+    gap_s=0.1,
+    tail_s=0.1,
+)
+CALM = Limits(
+    cold_first_token_s=20.0,
+    last_first_token_s=20.0,
+    cold_whole_s=20.0,
+    last_whole_s=20.0,
+    gap_s=20.0,
+    tail_s=20.0,
+    drain_s=20.0,
+)
 
 
 class Table:
@@ -36,15 +51,17 @@ class Table:
                     api_base=api_base,
                     secret="sk-secret-of-" + model,
                     price=Price(base=RATES),
+                    takes_prefill=model.startswith("p"),
                 )
                 for model in models
             ]
             for group, models in groups.items()
         }
         self.reports: list[tuple[str, str]] = []
+        self.cards: dict[str, ModelCard] = {}
 
     def catalogue(self) -> Catalogue:
-        return {}
+        return self.cards
 
     async def pick(self, group: str, request: ChatRequest, *, exclude: frozenset[str] = frozenset()) -> Deployment:
         for deployment in self._groups.get(group, []):
@@ -75,17 +92,36 @@ class SteppedClock:
 
 
 class Bench:
-    """An Attempts over a scripted provider; group "a" has deployment a1, "b" b1, "two" t1 and t2."""
+    """An Attempts over a scripted provider; group "a" has deployment a1, "b" b1, "two" t1 and t2, "pre" p1, which
+    takes an assistant prefill. Runs with the same limits share one Attempts, and so what it has learnt."""
 
     def __init__(self, provider: ScriptedProvider, wire: OpenAIWire) -> None:
         self.provider = provider
         self.wire = wire
         self.clock = SteppedClock()
-        self.table = Table(provider.api_base, {"a": ["a1"], "b": ["b1"], "two": ["t1", "t2"]})
+        self.table = Table(provider.api_base, {"a": ["a1"], "b": ["b1"], "two": ["t1", "t2"], "pre": ["p1"]})
         self.journal: list[AttemptRecord] = []
+        self.hints: BreakerHints | None = None
+        self._attempts: dict[Limits, Attempts] = {}
+
+    def attempts(self, limits: Limits = CALM) -> Attempts:
+        """Return the Attempts with these limits, the same one each time."""
+        if limits not in self._attempts:
+            backends: dict[str, Backend] = {"openai_wire": self.wire}
+            rng = random.Random(7)
+            self._attempts[limits] = Attempts(
+                deployments=self.table, backends=backends, clock=self.clock, rng=rng, limits=limits, hints=self.hints
+            )
+        return self._attempts[limits]
 
     def run(
-        self, *groups: str, limits: Limits = CALM, assemble: bool = False, **fields: object
+        self,
+        *groups: str,
+        limits: Limits = CALM,
+        assemble: bool = False,
+        on_cut: OnCut = "resume",
+        deadline_s: float = 30.0,
+        **fields: object,
     ) -> AsyncGenerator[AnswerEvent, None]:
         document: dict[str, object] = {"model": "any", "messages": [{"role": "user", "content": "hi"}], **fields}
         request = ChatRequest(
@@ -101,17 +137,14 @@ class Bench:
             policy_version="v",
             route="r",
             candidates=groups,
-            deadline_s=30.0,
+            deadline_s=deadline_s,
             max_output_tokens=None,
             assemble=assemble,
             cache=CacheRules(),
             reason="test",
+            on_cut=on_cut,
         )
-        backends: dict[str, Backend] = {"openai_wire": self.wire}
-        attempts = Attempts(
-            deployments=self.table, backends=backends, clock=self.clock, rng=random.Random(7), limits=limits
-        )
-        return attempts.run(request, plan, traceparent=None, journal=self.journal)
+        return self.attempts(limits).run(request, plan, traceparent=None, journal=self.journal)
 
     def tried(self) -> list[tuple[str, str, str]]:
         return [(record.deployment_id, record.reason, record.error_code or record.result) for record in self.journal]

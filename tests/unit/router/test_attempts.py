@@ -177,7 +177,7 @@ async def test_after_the_first_token_a_fault_ends_the_run_and_never_looks_comple
     limits = FAST if kind == "timeout" else CALM
     events: list[AnswerEvent] = []
     with pytest.raises(AttemptsFailed) as caught:
-        await collect(bench.run("a", "b", stream=True, limits=limits), events)
+        await collect(bench.run("a", "b", stream=True, limits=limits, on_cut="error"), events)
     assert caught.value.error.kind == kind
     assert isinstance(events[0], Opened)
     assert text_of(events).startswith("Hello")
