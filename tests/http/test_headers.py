@@ -21,18 +21,18 @@ routes:
 """
 
 
-@pytest.mark.parametrize("given", ["a", "Bot-7_run.42", "x" * 64])
-async def test_a_fit_request_id_is_kept(gateway: Gateway, given: str) -> None:
-    answer = await gateway.chat(headers={"x-request-id": given})
-    assert answer.headers["x-request-id"] == given
-    assert gateway.outcomes[0].request_id == given
+async def test_a_fit_request_id_is_kept(gateway: Gateway) -> None:
+    for given in ("a", "Bot-7_run.42", "x" * 64):
+        answer = await gateway.chat(headers={"x-request-id": given})
+        assert answer.headers["x-request-id"] == given
+        assert gateway.outcomes[-1].request_id == given
 
 
-@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "ä", 'a"b', "a/b", "<script>"])
-async def test_an_unfit_request_id_is_replaced(gateway: Gateway, given: str) -> None:
-    answer = await gateway.chat(headers={"x-request-id": given})
-    assert answer.headers["x-request-id"].startswith("req-")
-    assert answer.headers["x-request-id"] == gateway.outcomes[0].request_id
+async def test_an_unfit_request_id_is_replaced(gateway: Gateway) -> None:
+    for given in ("", "x" * 65, "a b", "ä", 'a"b', "a/b", "<script>"):
+        answer = await gateway.chat(headers={"x-request-id": given})
+        assert answer.headers["x-request-id"].startswith("req-"), given
+        assert answer.headers["x-request-id"] == gateway.outcomes[-1].request_id
 
 
 async def test_an_error_and_a_stream_carry_the_request_id_too(gateway: Gateway) -> None:
@@ -100,10 +100,11 @@ async def test_a_traceparent_is_passed_on(gateway: Gateway, stream: bool) -> Non
     assert gateway.provider.requests[0].headers["traceparent"] == TRACE
 
 
-@pytest.mark.parametrize("broken", ["", "00-short-01", TRACE.upper(), TRACE + "-x"])
-async def test_a_broken_traceparent_is_dropped(gateway: Gateway, broken: str) -> None:
-    assert (await gateway.chat(headers={"traceparent": broken})).status == 200
-    assert "traceparent" not in gateway.provider.requests[0].headers
+async def test_a_broken_traceparent_is_dropped(gateway: Gateway) -> None:
+    for broken in ("", "00-short-01", TRACE.upper(), TRACE + "-x"):
+        assert (await gateway.chat(f"with {broken}", headers={"traceparent": broken})).status == 200
+        assert "traceparent" not in gateway.provider.requests[-1].headers, broken
+    assert len(gateway.provider.requests) == 4
 
 
 async def test_a_clients_own_headers_reach_no_provider(gateway: Gateway) -> None:
