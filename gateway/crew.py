@@ -114,7 +114,11 @@ def fork(run: Callable[[], int]) -> int:
 
 
 class Crew:
-    """The owner of the children. `on_end` hears each ended pid; `tick` is called about every `tick_s`."""
+    """The owner of the children.
+
+    `on_end` hears each ended pid, `on_stop` that all are about to be asked to end; `tick` is called about every
+    `tick_s`.
+    """
 
     def __init__(
         self,
@@ -124,6 +128,7 @@ class Crew:
         drain_s: float,
         rules: RestartRules,
         on_end: Callable[[int], None],
+        on_stop: Callable[[], None],
         tick: Callable[[], None],
     ) -> None:
         self._children = [_Child(job=job) for job in jobs]
@@ -131,6 +136,7 @@ class Crew:
         self._drain_s = drain_s
         self._rules = rules
         self._on_end = on_end
+        self._on_stop = on_stop
         self._tick = tick
         self._log = structlog.get_logger()
 
@@ -208,6 +214,7 @@ class Crew:
         """Ask all to end; kill those that are late, or all at once at a second signal."""
         clean = True
         deadline = self._clock.monotonic() + self._drain_s + self._rules.kill_after_s
+        self._on_stop()
         self._send(signal.SIGTERM)
         while any(child.pid for child in self._children):
             got = signals.wait(min(deadline - self._clock.monotonic(), self._rules.tick_s))

@@ -54,6 +54,7 @@ class Interaction:
     steps: FlowSteps
     posted: Posted
     owner: Interactions
+    is_chat: bool
 
     async def whole(self) -> PipelineReport:
         """Run to the end. On cancel the caller has left: every ask is given up and the Outcome says so."""
@@ -114,7 +115,7 @@ class Interactions:
 
     def open(self, name: str, posted: Posted, *, is_chat: bool) -> Interaction:
         """Check a posted run. Raises RequestFailed: 404 no such pipeline, 403 not this key's, 400 naming the field."""
-        pipeline = self._pipeline(name, posted.caller)
+        pipeline = self._pipeline(name, posted.caller, is_chat=is_chat)
         read = read_chat_run if is_chat else read_run
         try:
             if is_chat:
@@ -128,13 +129,18 @@ class Interactions:
             )
         except BadRunRequest as wrong:
             raise from_bad_request(BadRequest(wrong.message, param=wrong.param)) from None
-        return Interaction(request=request, steps=self._steps(posted), posted=posted, owner=self)
+        return Interaction(request=request, steps=self._steps(posted), posted=posted, owner=self, is_chat=is_chat)
 
-    def _pipeline(self, name: str, caller: Caller) -> Pipeline:
+    def _pipeline(self, name: str, caller: Caller, *, is_chat: bool) -> Pipeline:
         pipeline = self._pipelines.get(name)
         if pipeline is None:
             known = ", ".join(self.names())
-            raise http_failure(404, f"there is no pipeline {name[:64]!r}; there are: {known}", code="model_not_found")
+            raise http_failure(
+                404,
+                f"there is no pipeline {name[:64]!r}; there are: {known}",
+                code="model_not_found",
+                param="model" if is_chat else None,
+            )
         model = PIPELINE_MODEL_PREFIX + name
         if caller.allowed_models is not None and model not in caller.allowed_models:
             raise http_failure(403, f"this key may not use {model}", code="model_not_allowed", param="model")
@@ -165,7 +171,7 @@ class Interactions:
                 endpoint="pipeline",
                 started_at=self.clock.now() - total_s,
                 result="cancelled" if report is None else "error" if has_failed else "ok",
-                status=499 if report is None else 200,
+                status=_status(interaction, report),
                 tenant=posted.caller.tenant,
                 key_id=posted.caller.key_id,
                 session=posted.session,
@@ -186,6 +192,14 @@ class Interactions:
                 overhead_s=max(0.0, total_s - (report.wall_s if report else total_s)),
             )
         )
+
+
+def _status(interaction: Interaction, report: PipelineReport | None) -> int:
+    """Return what the client was told: only a whole chat answer can still become an error when every step failed."""
+    if report is None:
+        return 499
+    is_error = report.status == "failed" and interaction.is_chat and not interaction.request.stream
+    return 502 if is_error else 200
 
 
 def default_model(catalogue: Catalogue, allowed: frozenset[str] | None) -> str:

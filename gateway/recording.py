@@ -74,7 +74,7 @@ class OutcomeRecorder:
         ended.duration(outcome.total_s)
         if outcome.attempts:
             self._record_provider(outcome, key)
-        elif outcome.cache != "miss" and outcome.cache != "bypass":
+        elif outcome.cache_key and outcome.cache != "miss" and outcome.cache != "bypass":
             saved, age_or_joined = self._reused.get(key) or self._find_reused(key)
             saved(outcome.saved_nanousd * NANO)
             age_or_joined(1 if outcome.cache == "joined" else outcome.age_s)
@@ -132,7 +132,9 @@ class OutcomeRecorder:
         is_user = origin == "user"
         found = _Ended(
             requests=self._child("foreword_requests", route, model, cache, result, origin),
-            lookups=tuple(self._child("foreword_cache_lookups", *pair) for pair in lookups_of(cache, tier)),
+            lookups=tuple(
+                self._child("foreword_cache_lookups", *pair) for pair in lookups_of(raw_endpoint, cache, tier)
+            ),
             overhead=self._child("foreword_overhead_seconds", cache),
             duration=self._child("foreword_request_duration_seconds", route, cache, origin),
             interaction=self._child("foreword_interaction_duration_seconds", endpoint, cache, result)

@@ -148,9 +148,12 @@ def operation_of(endpoint: str) -> str:
     return "embeddings" if "embeddings" in endpoint else "chat"
 
 
-def lookups_of(cache: str, tier: str) -> tuple[tuple[str, str], ...]:
-    """Say which tiers were asked and what they said; the order of tiers is memory, in flight, Redis."""
-    if cache == "bypass":
+def lookups_of(endpoint: str, cache: str, tier: str) -> tuple[tuple[str, str], ...]:
+    """Say which tiers were asked and what they said; the order of tiers is memory, in flight, Redis.
+
+    A pipeline asks none itself: its steps' outcomes tell of theirs.
+    """
+    if cache == "bypass" or endpoint == "pipeline":
         return ()
     if cache == "miss":
         return (("memory", "miss"), ("redis", "miss"))

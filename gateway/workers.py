@@ -80,8 +80,9 @@ def serve(
 
 def _serve(settings: Settings, given: Parts | None, rules: RestartRules, console: Console, stack: ExitStack) -> int:
     signals = stack.enter_context(watching())
-    sockets = _listen(Address(settings.host, settings.port), "port", stack)
-    ops_sockets = _listen(settings.ops_bind, "ops-bind", stack) if settings.ops_bind else []
+    listening = stack.enter_context(ExitStack())
+    sockets = _listen(Address(settings.host, settings.port), "port", listening)
+    ops_sockets = _listen(settings.ops_bind, "ops-bind", listening) if settings.ops_bind else []
     stack.enter_context(_own_directory(settings.data_dir))
     metrics = _prepare_metrics(settings.data_dir)
     redis = None
@@ -103,6 +104,7 @@ def _serve(settings: Settings, given: Parts | None, rules: RestartRules, console
         drain_s=settings.drain_s,
         rules=rules,
         on_end=lambda pid: _forget_process(pid, metrics),
+        on_stop=listening.close,  # while workers drain, a socket open here would take callers whom nobody answers
         tick=_Reviver(redis),
     )
     return crew.run(signals)

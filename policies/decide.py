@@ -27,6 +27,8 @@ from policies.ports import Demand
 from policies.selectors import SELECTORS
 
 _NAMED_IN_REASON = 3
+_LONGEST_NAME = 128
+_MISTAKES: frozenset[RejectionCode] = frozenset({"unknown_model", "not_allowed", "wrong_mode"})
 
 
 def match(policy: Policy, facts: RequestFacts) -> RouteClass:
@@ -46,8 +48,9 @@ def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
 
     A model must be known, on the key's allow list, of the right kind, capable, and hold input plus the output cap in
     its window; this binds fallbacks as well. The route's selector orders the candidates; fallbacks follow, without
-    repeats. A model that is out of service is dropped, except that the first of the order stays when all of them are:
-    the last one that satisfies the policy is never ejected.
+    repeats. Where the caller's own choice is a candidate it must exist and be the key's to use: fallbacks stand in for
+    models that fail, not for names that are wrong. A model that is out of service is dropped, except that the first of
+    the order stays when all of them are: the last one that satisfies the policy is never ejected.
     """
     route, facts = route_class.route, route_class.facts
     cap = output_cap(route, facts)
@@ -65,7 +68,7 @@ def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
         order += [card.group for card in more]
         rejected += more_rejected
     in_service = [group for group in order if group not in view.unhealthy] or order[:1]
-    if not in_service:
+    if not in_service or _is_the_callers_mistake(route, facts, rejected):
         return NoCandidate(route=route.name, rejected=tuple(rejected))
     if len(in_service) < len(order):
         rejected += [
@@ -86,6 +89,13 @@ def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
         reason=_reason(route, ordering.ranked, in_service, view),
         rejected=tuple(rejection for rejection in rejected if rejection.candidate not in in_service),
     )
+
+
+def _is_the_callers_mistake(route: Route, facts: RequestFacts, rejected: Iterable[Rejection]) -> bool:
+    if REQUESTED not in route.candidates:
+        return False
+    requested = facts.requested_model[:_LONGEST_NAME]
+    return any(rejection.candidate == requested and rejection.code in _MISTAKES for rejection in rejected)
 
 
 def output_cap(route: Route, facts: RequestFacts) -> int | None:
@@ -152,7 +162,7 @@ def _filter(
         card = view.catalogue.get(group)
         if card is None:
             # The name may be the client's own, and as long as its body.
-            rejected.append(_rejection(group[:128], "unknown_model", f"no model is called {group[:64]!r}"))
+            rejected.append(_rejection(group[:_LONGEST_NAME], "unknown_model", f"no model is called {group[:64]!r}"))
             continue
         rejection = _refuse(card, route_class.facts, cap)
         if rejection is None:

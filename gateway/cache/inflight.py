@@ -192,7 +192,6 @@ class Follower:
         self.position = 0
         self.read_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._deadline_s = deadline_s
         self._timer = None if deadline_s is None else asyncio.get_running_loop().call_later(deadline_s, self._expire)
         self._is_late = False
 
@@ -208,7 +207,7 @@ class Follower:
         """Return the next event. Raises the flight's error; cancel leaves the follower usable."""
         while True:
             if self._is_late:
-                raise DeadlineExceeded(f"no complete answer within {self._deadline_s:g} s")
+                raise DeadlineExceeded("no complete answer within the caller's own deadline")
             event = self.flight.event_at(self.position)
             if event is not None:
                 self.position += 1

@@ -67,8 +67,8 @@ async def send_named(http: web.Request, interaction: Interaction) -> web.StreamR
     """Send the run's events under their own names; the last is `pipeline.completed` with the whole result."""
     response = event_response({"x-request-id": interaction.posted.request_id})
     with suppress(ConnectionError):
-        await response.prepare(http)
         async with interaction.running() as run:
+            await response.prepare(http)
             async for name, data in run.events():
                 await response.write(b"event: " + name.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n")
         await response.write_eof()
@@ -79,8 +79,8 @@ async def _send_chat(http: web.Request, interaction: Interaction, *, include_usa
     """Send progress as comments, which every client skips, then the answer as one chunk."""
     response = event_response({"x-request-id": interaction.posted.request_id})
     with suppress(ConnectionError):
-        await response.prepare(http)
         async with interaction.running() as run:
+            await response.prepare(http)
             async for name, data in run.events():
                 await response.write(b": " + name.encode() + b" " + str(data.get("step", "")).encode() + b"\n\n")
             report = run.report

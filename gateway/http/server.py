@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -71,11 +70,11 @@ class _Server(web.Server):
         response.force_close()
         return response
 
-    async def _answered(self, request: Any) -> web.StreamResponse:
-        try:
-            return await self._answer(request)
-        except web.HTTPExpectationFailed:  # raised before any middleware runs
+    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
+        # aiohttp looks at this header before any middleware runs, and words its own refusal.
+        if (request.headers.get("Expect") or "100-continue").lower() != "100-continue":
             return self.refused(http_failure(417, "Expect: only 100-continue can be met"))
+        return await self._answer(request)
 
 
 class GatewayRunner(web.AppRunner):

@@ -27,7 +27,10 @@ async def send_events(
     response = event_response(headers)
     async with aclosing(blocks) as source:
         try:
+            # Begun before the client can be found gone: a generator that never ran does not hear of being closed.
+            first = await anext(source, b"")
             await response.prepare(request)
+            await response.write(first)
             async for block in source:
                 await response.write(block)
             await response.write_eof()

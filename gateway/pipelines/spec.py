@@ -5,8 +5,9 @@ from __future__ import annotations
 import graphlib
 import hashlib
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Self
 
 from jsonschema import Draft202012Validator
@@ -140,9 +141,10 @@ def load_pipelines(directory: Path) -> Mapping[str, Pipeline]:
     return pipelines
 
 
+@cache
 def shipped_pipelines() -> Mapping[str, Pipeline]:
-    """Read the pipelines that ship beside this module (blocking). Raises DocumentError."""
-    return load_pipelines(Path(__file__).parent)
+    """Read the pipelines that ship beside this module (blocking; once a process). Raises DocumentError."""
+    return MappingProxyType(load_pipelines(Path(__file__).parent))
 
 
 def _shape_problems(document: Document, error: ValidationError) -> Iterator[Problem]:

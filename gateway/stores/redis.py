@@ -13,6 +13,7 @@ from typing import Self
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
+from gateway.clock import SystemClock
 from gateway.lane import Command, Lane, LinkDown, Refused, State, Transition
 from gateway.ports import Clock, StoreUnavailable
 from gateway.supervisor import Supervisor
@@ -46,7 +47,9 @@ class RedisStore:
         probe_interval_s: float = 0.25,
         on_transition: Callable[[Transition], None] | None = None,
         on_call: OnCall = _ignore,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
         self._on_call = on_call
         self._lane = Lane(
             _Connection(url, ping_timeout_s=timeout_s),
@@ -67,9 +70,9 @@ class RedisStore:
         timeout_s: float,
         on_transition: Callable[[Transition], None] | None = None,
     ) -> Self:
-        """Return a store as the table of stores makes them; Redis keeps its own time and memory."""
-        del clock, max_bytes
-        return cls(url, supervisor=supervisor, timeout_s=timeout_s, on_transition=on_transition)
+        """Return a store as the table of stores makes them; Redis keeps its own memory."""
+        del max_bytes
+        return cls(url, supervisor=supervisor, timeout_s=timeout_s, on_transition=on_transition, clock=clock)
 
     @property
     def state(self) -> State:
@@ -159,14 +162,13 @@ class RedisStore:
     async def _ask_all(self, commands: Sequence[Command]) -> list[object]:
         if not commands:
             return []
-        clock = asyncio.get_running_loop()
-        started_s = clock.time()
+        started_s = self._clock.monotonic()  # uvloop's own time stands still for a millisecond
         try:
             replies = await self._lane.ask(*commands)
         except StoreUnavailable:
-            self._on_call(_operation(commands), clock.time() - started_s, True)
+            self._on_call(_operation(commands), self._clock.monotonic() - started_s, True)
             raise
-        self._on_call(_operation(commands), clock.time() - started_s, False)
+        self._on_call(_operation(commands), self._clock.monotonic() - started_s, False)
         return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
 

@@ -119,7 +119,11 @@ class Served:
         return process.wait(BOUND_S)
 
     def flags(self) -> list[str]:
-        names = {"data-dir": self.home / "data", "policies": self.home / "policies", "models": self.home / "models.yaml"}
+        names = {
+            "data-dir": self.home / "data",
+            "policies": self.home / "policies",
+            "models": self.home / "models.yaml",
+        }
         return [part for name, path in names.items() for part in (f"--{name}", str(path))]
 
     def printed(self) -> str:
@@ -136,7 +140,8 @@ class Served:
 
     def workers(self) -> set[int]:
         """Return the pids of the worker processes."""
-        found = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(self.pid)], capture_output=True, text=True)
+        listing = ["ps", "-o", "pid=,comm=", "--ppid", str(self.pid)]
+        found = subprocess.run(listing, capture_output=True, text=True, check=False)
         pairs = [line.split(None, 1) for line in found.stdout.splitlines()]
         return {int(pid) for pid, command in pairs if "redis" not in command and "defunct" not in command}
 

@@ -14,12 +14,13 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.serving import BOUND_S, POLICY, Got, Served, remote_provider, request, serving, until
+from tests.e2e.serving import BOUND_S, POLICY, Served, remote_provider, request, serving, until
 from tests.provider import Reply
 
 
@@ -48,7 +49,9 @@ def test_the_banner_shows_one_key_once_and_a_line_that_works(served: Served) -> 
     [line] = [line for line in banner.splitlines() if line.startswith("curl ")]
     # The port may be another one by now: a test that ran before may have started the gateway again.
     line = re.sub(r"http://127\.0\.0\.1:\d+", served.url, line)
-    answer = subprocess.run(["sh", "-c", line + " -s -D -"], capture_output=True, text=True, timeout=BOUND_S, check=True)
+    answer = subprocess.run(
+        ["sh", "-c", line + " -s -D -"], capture_output=True, text=True, timeout=BOUND_S, check=True
+    )
     assert answer.stdout.startswith("HTTP/1.1 200")
     assert served.key not in served.logged()
 
@@ -183,29 +186,42 @@ def test_a_restart_keeps_key_and_cache_and_a_stop_lets_a_stream_finish(served: S
         assert real.headers["x-foreword-cache"] == "miss"
 
         provider.script("gpt-4o-mini", Reply(words=("first ", "second ", "third"), gate="rest", gate_at=2))
-        streamed = open_stream(served)
-        seen = until_text(streamed, b"first ")
-        assert served.process is not None
-        stopping = served.process
-        stopping.send_signal(signal.SIGTERM)
-        until(lambda: not served.is_ready(), "the end of readiness")
-        assert stopping.poll() is None
-        provider.open_gate("rest")
-        seen += streamed.read()
+        with open_stream(served) as streamed:
+            seen = until_text(streamed, b"first ")
+            assert served.process is not None
+            stopping = served.process
+            stopping.send_signal(signal.SIGTERM)
+            until(lambda: is_closed(served), "the end of new connections")
+            assert stopping.poll() is None
+            provider.open_gate("rest")
+            seen += streamed.read()
         assert b"third" in seen
         assert seen.rstrip().endswith(b"data: [DONE]")
-        assert served.stop() == 0
+        assert stopping.wait(BOUND_S) == 0
+    served.start()
+    assert served.chat("a real question").body == real.body
 
 
-def open_stream(served: Served) -> http.client.HTTPResponse:
+@contextmanager
+def open_stream(served: Served) -> Iterator[http.client.HTTPResponse]:
     parts = urlsplit(served.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=BOUND_S)
     body = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "slowly"}]}
     headers = {"Authorization": f"Bearer {served.key}", "Content-Type": "application/json"}
-    connection.request("POST", "/v1/chat/completions", body=json.dumps(body).encode(), headers=headers)
-    answer = connection.getresponse()
-    assert answer.status == 200
-    return answer
+    with closing(connection):
+        connection.request("POST", "/v1/chat/completions", body=json.dumps(body).encode(), headers=headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        yield answer
+
+
+def is_closed(served: Served) -> bool:
+    """Whether a new client is turned away at once; one that had to wait would be worse than one that is refused."""
+    try:
+        request(served.url, "/health/ready")
+    except ConnectionError:
+        return True
+    return False
 
 
 def until_text(answer: http.client.HTTPResponse, text: bytes) -> bytes:

@@ -8,7 +8,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,13 @@ class Answer:
 class Gateway:
     """A running gateway: where it listens, a key for it, its provider, and every Outcome it told of."""
 
-    worker: Worker
+    worker: Worker = field(repr=False)
     provider: ScriptedProvider
     url: str
     key: str
     tenant: str
     session: aiohttp.ClientSession
-    outcomes: list[Outcome]
+    outcomes: list[Outcome] = field(repr=False)
 
     async def post(self, path: str, body: object, **headers: str) -> Answer:
         """POST JSON with the key; `_` in a header's name stands for `-`."""

@@ -121,6 +121,7 @@ async def test_the_provider_is_hung_up_on_when_the_last_caller_has_left(gateway:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(gateway.chat("all leave", stream=stream)) for _ in range(3)]
         await until_callers(gateway, 3)
+        await gateway.provider.wait_for_requests(1)
         tasks[0].cancel()
         tasks[1].cancel()
         await until_callers(gateway, 1)

@@ -90,12 +90,10 @@ def echoing(key: str) -> list[Reply]:
     ]
 
 
-async def test_no_key_and_no_prompt_leaves_whatever_happens(
-    both: Gateway, log: tuple[io.StringIO, AccessLog]
-) -> None:
-    gateway, (buffer, access_log) = both, log
+async def asked_all_ways(gateway: Gateway) -> list[Answer]:
+    """Ask every endpoint, well and badly, with the prompt in every place that may hold one."""
     gateway.provider.always("up-small", Reply(words=(ANSWER,)))
-    answers = [
+    return [
         await gateway.chat(PROMPT),
         await gateway.chat(PROMPT),
         await gateway.chat(PROMPT, stream=True),
@@ -114,6 +112,11 @@ async def test_no_key_and_no_prompt_leaves_whatever_happens(
         await fetched(gateway, "/admin/status", Authorization=f"Bearer {ADMIN}"),
         await fetched(gateway, "/admin/status"),
     ]
+
+
+async def failed_all_ways(gateway: Gateway) -> list[Answer]:
+    """Ask a provider that repeats its key in every error."""
+    answers: list[Answer] = []
     for number, reply in enumerate(echoing(SMALL)):
         gateway.provider.always("up-small", reply)
         gateway.provider.always("up-large", Reply(status=400, body=f"no: {LARGE}"))
@@ -122,6 +125,12 @@ async def test_no_key_and_no_prompt_leaves_whatever_happens(
     event = f'data: {{"error": {{"message": "bad key {SMALL}", "type": "{SMALL}", "code": "{SMALL}"}}}}\n\n'
     gateway.provider.always("up-small", Reply(words=(ANSWER, "b"), error_at=1, error_event=event))
     answers.append(await gateway.chat(f"{PROMPT} event", stream=True))
+    return answers
+
+
+async def test_no_key_and_no_prompt_leaves_whatever_happens(both: Gateway, log: tuple[io.StringIO, AccessLog]) -> None:
+    gateway, (buffer, access_log) = both, log
+    answers = [*await asked_all_ways(gateway), *await failed_all_ways(gateway)]
     for outcome in gateway.outcomes:
         access_log(outcome)
     answers.append(metrics := await fetched(gateway, "/metrics"))
@@ -188,50 +197,55 @@ async def test_of_a_providers_headers_only_the_known_ones_come_back(gateway: Gat
 # -- whom the gateway calls ------------------------------------------------------------------------------------------
 
 
+PRETENCES: dict[str, object] = {
+    "api_key": "sk-mine",
+    "api_version": "2024-01-01",
+    "api_type": "azure",
+    "extra_headers": {"Authorization": "Bearer sk-mine"},
+    "extra_query": {"a": "b"},
+    "default_headers": {"X-Api-Key": "sk-mine"},
+    "mock_response": "made up",
+    "mock_tool_calls": [],
+    "mock_timeout": True,
+    "context_window_fallbacks": [{"claude": ["small"]}],
+    "metadata": {"user_api_key": "x"},
+    "litellm_metadata": {"a": "b"},
+    "litellm_logging_obj": {},
+    "litellm_credential_name": "other",
+    "input_cost_per_token": 0,
+    "output_cost_per_token": 0,
+    "custom_llm_provider": "openai",
+    "timeout": 0.001,
+    "num_retries": 100,
+    "max_retries": 100,
+    "callbacks": ["langfuse"],
+    "organization": "other",
+    "vertex_credentials": "/etc/passwd",
+    "ssl_verify": False,
+    "no-log": True,
+    "prompt_id": "p",
+}
+
+
 def dangerous(url: str) -> dict[str, object]:
     """Body fields that would move a call, its key, its price or its answer elsewhere, if anything obeyed them."""
-    return {
+    addressed: dict[str, object] = {
         "api_base": url,
         "base_url": url,
-        "api_key": "sk-mine",
-        "api_version": "2024-01-01",
-        "api_type": "azure",
         "headers": {"Host": url},
-        "extra_headers": {"Authorization": "Bearer sk-mine"},
-        "extra_query": {"a": "b"},
-        "default_headers": {"X-Api-Key": "sk-mine"},
-        "mock_response": "made up",
-        "mock_tool_calls": [],
-        "mock_timeout": True,
         "fallbacks": [{"model": "openai/gpt-4o", "api_base": url}],
-        "context_window_fallbacks": [{"claude": ["small"]}],
         "model_list": [{"model_name": "claude", "litellm_params": {"api_base": url}}],
-        "metadata": {"user_api_key": "x"},
-        "litellm_metadata": {"a": "b"},
         "litellm_params": {"api_base": url},
-        "litellm_logging_obj": {},
-        "litellm_credential_name": "other",
-        "input_cost_per_token": 0,
-        "output_cost_per_token": 0,
-        "custom_llm_provider": "openai",
         "client": {"base_url": url},
-        "timeout": 0.001,
-        "num_retries": 100,
-        "max_retries": 100,
-        "callbacks": ["langfuse"],
         "success_callback": [url],
-        "organization": "other",
         "azure_endpoint": url,
-        "vertex_credentials": "/etc/passwd",
         "aws_bedrock_runtime_endpoint": url,
         "proxy_server_request": {"url": url},
-        "ssl_verify": False,
-        "no-log": True,
         "guardrails": [url],
-        "prompt_id": "p",
         "API_BASE": url,
         " api_base": url,
     }
+    return {**PRETENCES, **addressed}
 
 
 @pytest.mark.parametrize("target", ["canary", METADATA_SERVICE])

@@ -122,6 +122,13 @@ def may_serve(card: ModelCard, facts: RequestFacts, cap: int | None) -> bool:
     return fits and is_allowed and card.mode == facts.dialect and facts.needs <= card.capabilities
 
 
+def is_mistaken(card: ModelCard | None, facts: RequestFacts) -> bool:
+    """Whether the caller named a model that does not exist, is of another kind or is not theirs to use."""
+    if card is None or card.mode != facts.dialect:
+        return True
+    return facts.allowed_models is not None and card.group not in facts.allowed_models
+
+
 def named(policy: Policy, names: tuple[str, ...], facts: RequestFacts) -> list[str]:
     return [facts.requested_model if name == "requested" else policy.models.get(name, name) for name in names]
 
@@ -138,10 +145,12 @@ def test_a_plan_holds_only_models_that_the_route_names_and_that_may_serve(
     able = [g for g in view.catalogue if may_serve(view.catalogue[g], facts, cap)]
     wanted = [g for g in candidates if route.selector != "cheapest" or g not in able or view.catalogue[g].price]
     expected = {g for g in (*wanted, *fallbacks) if g in able}
+    mistaken = is_mistaken(view.catalogue.get(facts.requested_model), facts) and "requested" in route.candidates
     if isinstance(result, NoCandidate):
-        assert expected == set()
+        assert mistaken or expected == set()
         assert result.rejected
         return
+    assert not mistaken
     assert len(set(result.candidates)) == len(result.candidates)
     healthy = expected - view.unhealthy
     if healthy:

@@ -71,6 +71,7 @@ def outcome(**changes: object) -> Outcome:
         "routed_model": "small",
         "provider": "openai",
         "cache": "miss",
+        "cache_key": "0" * 64,
         "total_s": 0.3,
         "overhead_s": 0.0004,
         **changes,

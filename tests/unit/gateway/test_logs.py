@@ -156,7 +156,8 @@ def test_the_libraries_are_heard_from_warning_up_redacted_and_without_an_errors_
     assert "test_logs.py" in str(first["frames"])
     assert SECRET not in stream.getvalue()
     assert "own words" not in stream.getvalue()
-    assert first["event"] == "failed with sk-***\\u000aforged"
+    # LiteLLM, where some other test has imported it, masks keys in its own lines before we see them.
+    assert first["event"] in {"failed with sk-***\\u000aforged", "failed with REDACTED\\u000aforged"}
 
 
 def test_a_log_call_whose_arguments_do_not_fit_is_still_logged() -> None:

@@ -46,6 +46,16 @@ def test_a_join_is_counted_and_its_age_is_not() -> None:
     assert value(found, "foreword_cache_hit_age_seconds_count") == 0
 
 
+def test_a_pipeline_made_no_lookup_of_its_own() -> None:
+    metrics = make()
+    metrics.record(outcome(endpoint="pipeline", route="", cache="hit", cache_key="", interaction_cost_nanousd=5))
+    metrics.record(outcome(endpoint="pipeline", route="", cache="miss", cache_key=""))
+    found = samples(metrics)
+    assert value(found, "foreword_cache_lookups_total") == 0
+    assert value(found, "foreword_cache_hit_age_seconds_count") == 0
+    assert value(found, "foreword_interaction_cost_usd_count") == 2
+
+
 def test_an_error_is_counted_by_type_code_and_source() -> None:
     metrics = make()
     failed = attempt(result="error", error_code="rate_limited", status=429)

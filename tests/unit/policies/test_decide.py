@@ -161,6 +161,18 @@ def test_a_model_that_may_not_serve_is_neither_candidate_nor_fallback(
     assert (rejection.code, rejection.detail) == (code, detail)
 
 
+@pytest.mark.parametrize("facts", [FACTS, replace(FACTS, allowed_models=frozenset({"dear"}))], ids=["absent", "closed"])
+def test_a_fallback_does_not_stand_in_for_a_model_that_the_caller_may_not_name(facts: RequestFacts) -> None:
+    requested = "absent" if facts is FACTS else "cheap"
+    route = replace(ROUTE, candidates=("requested",), fallbacks=("dear",))
+    found = decide(route, replace(facts, requested_model=requested), View(catalogue=ALL))
+    assert isinstance(found, NoCandidate)
+    assert [rejection.candidate for rejection in found.rejected] == [requested]
+    # Where the policy chooses, the caller's word is only a label.
+    named = replace(facts, requested_model="absent")
+    assert planned(replace(route, candidates=("dear",)), named).candidates == ("dear",)
+
+
 def test_a_request_that_just_fits_the_window_may_be_served() -> None:
     facts = replace(FACTS, input_tokens=990, max_output_tokens=10, requested_model="x")
     assert planned(ROUTE, facts, View(catalogue=catalogue(card("x", window=1000)))).candidates == ("x",)

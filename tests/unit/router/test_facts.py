@@ -71,7 +71,7 @@ def test_nesting_is_bounded_however_wide_the_body_is(levels: int, is_refused: bo
     deep: object = 1
     for _ in range(levels):
         deep = [deep]
-    wide = [{"a": []} for _ in range(100)]
+    wide: list[dict[str, list[int]]] = [{"a": []} for _ in range(100)]
     if is_refused:
         with pytest.raises(BadRequest, match="nested deeper"):
             read(extra=deep, wide=wide)

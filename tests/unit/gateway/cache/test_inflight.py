@@ -159,6 +159,19 @@ async def test_the_deadline_reaches_every_follower(table: InFlight) -> None:
     assert script.was_cancelled
 
 
+async def test_a_followers_own_deadline_ends_its_waiting_and_nothing_else(table: InFlight) -> None:
+    script = Script()
+    flight = table.start("k", script.run(), deadline_s=5)
+    hurried, patient = flight.follow(deadline_s=0.02), start(read(flight.follow(deadline_s=5)))
+    with pytest.raises(DeadlineExceeded):
+        await read(hurried)
+    hurried.close()
+    assert (flight.callers, table.callers) == (1, 1)
+    script.allow(4)
+    assert await patient == b"AAAABBBBCCCC"
+    assert table.callers == 0
+
+
 async def test_a_bug_in_the_call_is_reported_and_does_not_hang_its_followers(
     table: InFlight, crashes: list[str]
 ) -> None:
