@@ -1,6 +1,7 @@
 """One worker: every part made once, wired, served, drained and closed in order. Nothing else constructs parts.
 
-Mutable state and its owners: policies - PolicyBook; deployment health - LiteLLMDeployments; calls in flight - InFlight;
+Mutable state and its owners: policies - PolicyBook; deployment health - LiteLLMDeployments; breakers, places, retry
+budget and measured times - Attempts.traffic; calls in flight - InFlight;
 answers in memory - ExactCache; verified keys - Keys; outcomes waiting - Ledger; series - Metrics; tasks - Supervisor.
 """
 

@@ -133,7 +133,18 @@ def _answer(document: Mapping[str, object], call: Call) -> dict[str, object]:
         answer = {key: document[key] for key in _EVENT_KEYS if key in document}
         answer["choices"] = [_choice(one) for one in _list(document.get("choices"))]
     usage = document.get("usage")
+    if call.request.dialect == "chat" and not isinstance(usage, dict) and not _holds_answer(answer):
+        # LiteLLM makes an empty answer of an error that came with a 200.
+        raise ProviderError("the provider's answer holds nothing", kind="malformed", source="gateway")
     return {**answer, "usage": _usage(usage)} if isinstance(usage, dict) else answer
+
+
+def _holds_answer(answer: Mapping[str, object]) -> bool:
+    """Say whether any choice has a message with more than a role."""
+    messages = [choice.get("message") for choice in _list(answer.get("choices"))]
+    return any(
+        value for message in messages if isinstance(message, dict) for key, value in message.items() if key != "role"
+    )
 
 
 def _base64(vector: object) -> object:

@@ -35,7 +35,7 @@ policy: default
 routes:
   - {name: embeddings, match: {dialect: embeddings}, candidates: [requested], cache: {exact_ttl: 1h}}
   - {name: task, match: {tag: "task=*"}, candidates: [requested], cache: {exact_ttl: 1h, max_temperature: null}}
-  - {name: chat, match: {any: true}, candidates: [requested], fallbacks: [large], deadline: 5s,
+  - {name: chat, match: {any: true}, candidates: [requested], fallbacks: [large], deadline: 5s, on_cut: error,
      cache: {exact_ttl: 1h, max_temperature: 0.3}}
 """
 

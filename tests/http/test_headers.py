@@ -167,7 +167,7 @@ async def test_a_dry_run_shows_the_plan_and_calls_nobody(gateway: Gateway) -> No
 @pytest.mark.parametrize(
     ("status", "error", "code", "asked"),
     [
-        (400, {"message": "This model's maximum context length is 8192", "code": "context_length_exceeded"}, None, 2),
+        (400, {"message": "This model's maximum context length is 8192", "code": "context_length_exceeded"}, None, 1),
         (400, {"message": "flagged", "code": "content_policy_violation"}, None, 1),
         (400, {"message": "Invalid 'tools[0]'", "type": "invalid_request_error", "param": "tools[0]"}, "", 1),
         (422, {"message": "unknown field", "type": "invalid_request_error"}, "", 1),
