@@ -201,7 +201,7 @@ def _provider_zeros(providers: Collection[str]) -> Iterator[tuple[str, tuple[str
     for provider in sorted(providers):
         call = ("chat", provider, NONE)
         yield "foreword_cost_usd", (provider, NONE, "user")
-        for reason in ("first", "retry", "fallback"):
+        for reason in ("first", "retry", "fallback", "resume"):
             yield from (("foreword_attempts", (provider, NONE, reason, result)) for result in get_args(Result))
         yield "gen_ai_client_operation_duration_seconds", (*call, "")
         yield "gen_ai_server_time_to_first_token_seconds", call
