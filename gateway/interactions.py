@@ -213,7 +213,7 @@ def default_model(catalogue: Catalogue, allowed: frozenset[str] | None) -> str:
     if usable:
         return min(usable)[1]
     others = sorted(
-        name for name, card in catalogue.items() if card.mode == "chat" and (not allowed or name in allowed)
+        name for name, card in catalogue.items() if card.mode == "chat" and (allowed is None or name in allowed)
     )
     return others[0] if others else "none"
 

@@ -115,9 +115,12 @@ class Running:
 
     def wait(self) -> tuple[int, str]:
         """Return (exit code, stderr)."""
-        out, err = self.process.communicate(timeout=30)
-        self.printed += out
-        return self.process.returncode, err
+        code = self.process.wait(timeout=60)
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        # From the objects that `port` has read from: they may hold what communicate() would no longer find.
+        self.printed += self.process.stdout.read()
+        return code, self.process.stderr.read()
 
 
 Start = Callable[..., Running]
