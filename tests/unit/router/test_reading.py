@@ -49,12 +49,16 @@ async def opened(text: str, every_s: float, limits: Limits) -> tuple[Reading, Le
     return reading, leg, clock
 
 
+async def read(reading: Reading, leg: Leg, times: int) -> None:
+    for _ in range(times):
+        await reading.next(leg)
+
+
 async def test_a_stream_that_drips_is_given_up_after_its_window() -> None:
     reading, leg, clock = await opened("a", 10.0, Limits())
     begun_s = clock.now_s
     with pytest.raises(ProviderError) as caught:
-        for _ in range(100):
-            await reading.next(leg)
+        await read(reading, leg, 100)
     await leg.close()
     assert (caught.value.kind, caught.value.source) == ("timeout", "gateway")
     assert clock.now_s - begun_s <= 60.0
