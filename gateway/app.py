@@ -39,6 +39,7 @@ from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
 from gateway.version import installed_version
+from gateway.waits import waits_of
 from policies.book import PolicyBook, PolicySet, Rejected, Reloaded
 from policies.load import load_models
 from router.attempts import Attempts
@@ -105,7 +106,13 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         book=book,
         deployments=deployments,
         unhealthy=deployments.unhealthy,
-        attempts=Attempts(deployments=deployments, backends=backends, clock=clock, rng=random.Random(seed)),
+        attempts=Attempts(
+            deployments=deployments,
+            backends=backends,
+            clock=clock,
+            rng=random.Random(seed),
+            limits=waits_of(settings),
+        ),
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
         inflight=inflight,
         spawner=supervisor,
