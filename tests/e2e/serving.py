@@ -158,6 +158,15 @@ class Served:
         )
 
 
+def is_refused(url: str) -> bool:
+    """Whether a new client is turned away at once; one that had to wait would be worse than one that is refused."""
+    try:
+        request(url, "/health/ready")
+    except ConnectionError:
+        return True
+    return False
+
+
 COMMAND = (sys.executable, "-m", "gateway")
 
 

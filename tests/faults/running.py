@@ -29,7 +29,7 @@ version: 1
 policy: default
 routes:
   - {name: alone, match: {tag: "task=alone"}, candidates: [requested], deadline: 5s}
-  - {name: fallback, match: {any: true}, candidates: [requested], fallbacks: [backup], deadline: 5s}
+  - {name: fallback, match: {any: true}, candidates: [requested], fallbacks: [backup], deadline: 60s}
 """
 BACKUP_TEXT = "From the backup."
 
@@ -138,7 +138,9 @@ async def faulty_gateway(names: Iterable[str], *, options: tuple[str, ...] = ())
         models = models_file(names, openai=openai.api_base, anthropic=anthropic.origin, nowhere=nowhere)
         with ExitStack() as stack:
             served = await asyncio.to_thread(stack.enter_context, serving(policy=POLICY, models=models, options=limits))
-            async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {served.key}"}) as session:
+            connector = aiohttp.TCPConnector(limit=0)  # else the 101st open stream would wait for the others
+            named = {"Authorization": f"Bearer {served.key}"}
+            async with aiohttp.ClientSession(headers=named, connector=connector) as session:
                 yield Faulty(served=served, session=session, openai=openai, anthropic=anthropic)
             await asyncio.to_thread(stack.close)
 
