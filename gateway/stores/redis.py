@@ -168,7 +168,8 @@ class RedisStore:
         except StoreUnavailable:
             self._on_call(_operation(commands), self._clock.monotonic() - started_s, True)
             raise
-        self._on_call(_operation(commands), self._clock.monotonic() - started_s, False)
+        has_failed = any(isinstance(reply, Refused) for reply in replies)
+        self._on_call(_operation(commands), self._clock.monotonic() - started_s, has_failed)
         return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
 
