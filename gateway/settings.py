@@ -123,6 +123,9 @@ class Settings(BaseModel):
     tail_timeout_s: Seconds = Field(1.0, description="longest wait for usage and [DONE] after the last finish reason")
     retry_patience_s: Seconds = Field(2.0, description="longest Retry-After waited for where a fallback is left")
     retry_backoff_s: Seconds = Field(0.25, description="longest jittered pause before a retry")
+    lease_wait_s: Annotated[NonNegativeFloat, _Number] = Field(
+        10.0, description="longest wait for another worker's answer to the same unstreamed request; 0 turns it off"
+    )
     simulated_latency_scale: Annotated[NonNegativeFloat, _Number] = Field(
         1.0, description="latency of the simulated backend; 0 answers at once"
     )
