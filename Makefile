@@ -14,13 +14,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 # $(call timed,what,command): run it and say how long it took; fails as the command fails.
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
-.PHONY: help setup run demo test lint types imports pytest format clean
+.PHONY: help setup run demo test lint types imports pytest soak format clean
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
 	@echo "make demo    send a debate transcript through the debate pipeline, twice"
 	@echo "make test    install what is needed, then lint, types, imports, pytest"
 	@echo "make setup   only install into .venv"
+	@echo "make soak    three minutes of random faults, leaving clients and Redis restarts [ARGS='--seconds 600 --seed 1']"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
 
 setup: .venv/.installed
@@ -56,6 +57,9 @@ imports: setup
 # One process a core, a file stays on one of them so that what it starts is started once.
 pytest: setup
 	$(call timed,pytest,$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile $(ARGS))
+
+soak: setup
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 format: setup
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
+from gateway.cache.lease import Leases
 from gateway.clock import SystemClock
 from gateway.flow import Flow, Parts
 from gateway.http.middlewares import outermost
@@ -40,6 +41,7 @@ from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
 from gateway.version import installed_version
+from gateway.waits import waits_of
 from policies.book import PolicyBook, PolicySet, Rejected, Reloaded
 from policies.load import load_models
 from router.attempts import Attempts
@@ -102,13 +104,16 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     sink = _sink(metrics, access_log, ledger)
     backends = _backends(settings, clock, deployments)
     inflight = InFlight(supervisor, history_bytes=settings.max_answer_bytes)
+    limits, rng = waits_of(settings), random.Random(seed)
+    attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits)
     parts = Parts(
         book=book,
         deployments=deployments,
         unhealthy=deployments.unhealthy,
-        attempts=Attempts(deployments=deployments, backends=backends, clock=clock, rng=random.Random(seed)),
+        attempts=attempts,
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
         inflight=inflight,
+        leases=Leases(store, clock, supervisor, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
         spawner=supervisor,
         clock=clock,
         sink=sink,

@@ -42,6 +42,7 @@ class RestartRules:
     """A child that lived less than `settled_s` failed to boot; waits double from `first_wait_s` to `longest_wait_s`.
 
     After `most_boot_failures` in a row of one vital job the crew gives up. `kill_after_s` comes on top of the drain.
+    A second signal sooner than `impatience_s` after the first is the same wish told twice.
     """
 
     settled_s: float = 5.0
@@ -49,6 +50,7 @@ class RestartRules:
     longest_wait_s: float = 5.0
     most_boot_failures: int = 5
     kill_after_s: float = 10.0
+    impatience_s: float = 1.0
     tick_s: float = 1.0
 
 
@@ -211,14 +213,20 @@ class Crew:
         return 0
 
     def _end(self, signals: Signals) -> int:
-        """Ask all to end; kill those that are late, or all at once at a second signal."""
+        """Ask all to end; kill those that are late, or all at once at a second signal.
+
+        Tools that signal a process group and then its leader, as many supervisors do, send two within moments.
+        """
         clean = True
-        deadline = self._clock.monotonic() + self._drain_s + self._rules.kill_after_s
+        asked_s = self._clock.monotonic()
+        deadline = asked_s + self._drain_s + self._rules.kill_after_s
         self._on_stop()
         self._send(signal.SIGTERM)
         while any(child.pid for child in self._children):
             got = signals.wait(min(deadline - self._clock.monotonic(), self._rules.tick_s))
-            if ENDING.intersection(got) or self._clock.monotonic() >= deadline:
+            now = self._clock.monotonic()
+            is_impatient = bool(ENDING.intersection(got)) and now - asked_s >= self._rules.impatience_s
+            if is_impatient or now >= deadline:
                 clean = False
                 self._send(signal.SIGKILL)
             clean = self._collect() and clean

@@ -16,6 +16,7 @@ from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import ExactCache, Hit
 from gateway.cache.inflight import Flight, InFlight, Spawner
 from gateway.cache.key import exact_key, is_storable
+from gateway.cache.lease import Lease, Leases, lease_name
 from gateway.delivery import Reply, deliver, replay
 from gateway.errors import RequestFailed, from_no_candidate, http_failure
 from gateway.ports import Clock
@@ -38,6 +39,7 @@ class Parts:
     attempts: Attempts
     exact: ExactCache
     inflight: InFlight
+    leases: Leases
     spawner: Spawner
     clock: Clock
     sink: Sink
@@ -91,42 +93,74 @@ class Flow:
     async def _answer(self, ask: Ask, trail: Trail) -> Reply:
         route_class = match(self._parts.book.current().for_tenant(ask.caller.tenant), trail.facts)
         trail.route_class = route_class
-        found = await self._look_up(ask, trail, route_class)
+        found: Hit | Flight | Lease | None = await self._look_up(ask, trail, route_class)
+        if found is None and self._may_wait(ask, trail):
+            found = await self._wait_elsewhere(ask, trail, route_class)
         if isinstance(found, Hit):
             return replay(ask, trail, found)
-        flight = found or self._launch(ask, trail)
+        flight = found if isinstance(found, Flight) else self._launch(ask, trail, found)
         trail.flight = flight
         return await deliver(ask, trail, flight.follow(deadline_s=self._left_s(ask)))
 
     async def _look_up(self, ask: Ask, trail: Trail, route_class: RouteClass) -> Hit | Flight | None:
         """Return a stored answer, a call to join, or None: the tiers in order, cheapest first."""
-        control, parts = ask.cache_control, self._parts
-        rules = route_class.route.cache
+        control, rules = ask.cache_control, route_class.route.cache
         if not is_storable(ask.request.document, rules) and not (ask.store_sampled and rules.exact_ttl_s > 0):
             _refuse_uncached(ask)
             return None
-        key = exact_key(ask.request.document, route_class, namespace=control.namespace, identity=ask.identity)
-        trail.key = key
+        trail.key = exact_key(ask.request.document, route_class, namespace=control.namespace, identity=ask.identity)
         if control.no_cache:
             _refuse_uncached(ask)
             return None
+        found = await self._find(ask, route_class, trail.key)
+        _note(ask, trail, found)
+        if found is None:
+            _refuse_uncached(ask)
+        return found
+
+    async def _find(self, ask: Ask, route_class: RouteClass, key: str) -> Hit | Flight | None:
+        """Look here, then in the shared store, for what this caller may have."""
+        parts = self._parts
         found = self._here(ask, key)
         if found is None:
-            fetched = await parts.exact.fetch(key, tenant=ask.caller.tenant, max_age_s=control.max_age_s)
+            max_age_s = ask.cache_control.max_age_s
+            fetched = await parts.exact.fetch(key, tenant=ask.caller.tenant, max_age_s=max_age_s)
             # The same request may have been launched, even answered, while this one waited for the store.
             found = fetched if isinstance(fetched, Hit) else self._here(ask, key)
         if isinstance(found, Hit) and not may_serve(found.answer, route_class, parts.deployments.catalogue()):
-            found = None
+            return None
         if isinstance(found, Flight) and not may_join(found, route_class):
-            found = None
-        if isinstance(found, Flight):
-            trail.cache, trail.tier = "joined", "inflight"
-        elif isinstance(found, Hit):
-            trail.cache, trail.age_s, trail.stored = "hit", found.age_s, found.answer
-            trail.tier = "segment" if ask.is_segment else found.tier
+            return None
+        return found
+
+    def _may_wait(self, ask: Ask, trail: Trail) -> bool:
+        """Whether the answer may come from another worker: streams are joined within a worker only."""
+        control = ask.cache_control
+        is_shared = bool(trail.key) and not control.no_cache and not control.no_store
+        return is_shared and not ask.request.stream and self._parts.leases.is_on
+
+    async def _wait_elsewhere(self, ask: Ask, trail: Trail, route_class: RouteClass) -> Hit | Flight | Lease | None:
+        """Take the key's lease, or wait for the answer of the worker that has it; None: call without one."""
+        parts, key = self._parts, trail.key
+        began_s = parts.clock.monotonic()
+
+        async def look() -> Hit | Flight | None:
+            return await self._find(ask, route_class, key)
+
+        name = lease_name(key, tenant=ask.caller.tenant)
+        found: Hit | Flight | None
+        taken: Lease | Hit | Flight | None = await parts.leases.take(name, look, left_s=self._left_s(ask))
+        if isinstance(taken, Lease):
+            # A streamed caller of this worker needs no lease, and may have begun while we asked for ours.
+            begun = parts.inflight.find(key)
+            if begun is None or not may_join(begun, route_class):
+                return taken
+            parts.leases.give_up(taken)
+            found = begun
         else:
-            trail.cache = "miss"
-            _refuse_uncached(ask)
+            found = taken
+        trail.waited_s = parts.clock.monotonic() - began_s
+        _note(ask, trail, found)
         return found
 
     def _here(self, ask: Ask, key: str) -> Hit | Flight | None:
@@ -140,8 +174,12 @@ class Flow:
             return None
         return max(0.0, ask.received_s + ask.deadline_s - self._parts.clock.monotonic())
 
-    def _launch(self, ask: Ask, trail: Trail) -> Flight:
-        plan = self.plan(ask, trail)
+    def _launch(self, ask: Ask, trail: Trail, lease: Lease | None) -> Flight:
+        try:
+            plan = self.plan(ask, trail)
+        except RequestFailed:
+            self._give_up(lease)
+            raise
         trail.is_leader = True
         events = self._parts.attempts.run(
             ask.request,
@@ -157,12 +195,13 @@ class Flow:
         longest_s = trail.route_class.route.deadline_s if trail.route_class is not None else plan.deadline_s
         groups = frozenset(plan.candidates)
         flight = self._parts.inflight.start(key, events, deadline_s=longest_s, groups=groups)
-        flight.when_done(lambda: self._keep(ask, trail, flight))
+        flight.when_done(lambda: self._keep(ask, trail, flight, lease))
         return flight
 
-    def _keep(self, ask: Ask, trail: Trail, flight: Flight) -> None:
+    def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
         finished = flight.finished
         if flight.key is None or finished is None or trail.plan is None or not is_good(ask.request, flight, finished):
+            self._give_up(lease)
             return
         ttl_s = trail.plan.cache.exact_ttl_s
         answer = StoredAnswer(
@@ -182,10 +221,27 @@ class Flow:
             policy_version=trail.plan.policy_version,
         )
         self._parts.exact.keep(flight.key, answer)
-        self._parts.spawner.spawn(self._share(flight.key, answer, ask.caller.tenant), name="cache-put")
+        self._parts.spawner.spawn(self._share(flight.key, answer, ask.caller.tenant, lease), name="cache-put")
 
-    async def _share(self, key: str, answer: StoredAnswer, tenant: str) -> None:
+    async def _share(self, key: str, answer: StoredAnswer, tenant: str, lease: Lease | None) -> None:
+        """Store first: who waits for the lease must then find the answer."""
         await self._parts.exact.share(key, answer, tenant=tenant)
+        if lease is not None:
+            await self._parts.leases.release(lease)
+
+    def _give_up(self, lease: Lease | None) -> None:
+        if lease is not None:
+            self._parts.leases.give_up(lease)
+
+
+def _note(ask: Ask, trail: Trail, found: Hit | Flight | None) -> None:
+    if isinstance(found, Flight):
+        trail.cache, trail.tier = "joined", "inflight"
+    elif isinstance(found, Hit):
+        trail.cache, trail.age_s, trail.stored = "hit", found.age_s, found.answer
+        trail.tier = "segment" if ask.is_segment else found.tier
+    else:
+        trail.cache = "miss"
 
 
 def _refuse_uncached(ask: Ask) -> None:

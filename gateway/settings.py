@@ -117,6 +117,15 @@ class Settings(BaseModel):
     )
     max_answer_bytes: Size = Field(ByteSize(8 * 1024**2), description="largest provider answer that is held")
     redis_timeout_s: Seconds = Field(0.05, description="longest wait for Redis")
+    first_token_timeout_s: Seconds = Field(60.0, description="longest wait for a stream's first token")
+    answer_timeout_s: Seconds = Field(120.0, description="longest wait for an answer that is not streamed")
+    gap_timeout_s: Seconds = Field(15.0, description="longest silence inside a stream")
+    tail_timeout_s: Seconds = Field(1.0, description="longest wait for usage and [DONE] after the last finish reason")
+    retry_patience_s: Seconds = Field(2.0, description="longest Retry-After waited for where a fallback is left")
+    retry_backoff_s: Seconds = Field(0.25, description="longest jittered pause before a retry")
+    lease_wait_s: Annotated[NonNegativeFloat, _Number] = Field(
+        10.0, description="longest wait for another worker's answer to the same unstreamed request; 0 turns it off"
+    )
     simulated_latency_scale: Annotated[NonNegativeFloat, _Number] = Field(
         1.0, description="latency of the simulated backend; 0 answers at once"
     )

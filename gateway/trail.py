@@ -66,7 +66,10 @@ Sink = Callable[[Outcome], None]
 
 @dataclass(slots=True, kw_only=True)
 class Trail:
-    """Filled in as the request moves along Flow's line; `close_*` ends it."""
+    """Filled in as the request moves along Flow's line; `close_*` ends it.
+
+    `waited_s`: seconds spent waiting for another worker's call for the same answer.
+    """
 
     ask: Ask
     clock: Clock
@@ -84,6 +87,7 @@ class Trail:
     is_leader: bool = False
     first_token_s: float | None = None
     head_s: float = 0.0
+    waited_s: float = 0.0
     journal: list[AttemptRecord] = field(default_factory=list)
     is_closed: bool = False
 
@@ -113,11 +117,11 @@ class Trail:
         """Seconds of this request that a provider, not the gateway, is answerable for, up to the head of the answer."""
         flight = self.flight
         if flight is None:
-            return 0.0
+            return self.waited_s
         if self.ask.request.stream and flight.opened is not None:
             return flight.opened.first_token_s
         attempts = flight.finished.attempts if flight.finished is not None else self.attempts()
-        return attempts[-1].ended_s if attempts else 0.0
+        return self.waited_s + (attempts[-1].ended_s if attempts else 0.0)
 
     def cost_nanousd(self) -> int | None:
         """What this request's own provider call cost; 0 for hits and joins; None where no price is known."""

@@ -121,7 +121,9 @@ def _private_redis(settings: Settings, stack: ExitStack) -> tuple[EmbeddedRedis 
         update = {"workers": 1, "warmer": False, "first_secret": SecretStr(new_secret())}
         return None, settings.model_copy(update=update)
     stack.callback(redis.stop)
-    return redis, settings.model_copy(update={"redis_url": redis.url})
+    # One worker on a Redis of its own has nobody to wait for.
+    alone = {"lease_wait_s": 0.0} if settings.workers == 1 else {}
+    return redis, settings.model_copy(update={"redis_url": redis.url, **alone})
 
 
 def listen(address: Address, *, setting: str) -> list[socket.socket]:

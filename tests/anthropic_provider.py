@@ -56,6 +56,11 @@ class AnthropicProvider:
         """Answer the next requests with these."""
         self._replies.extend(replies)
 
+    def forget(self) -> None:
+        """Drop queued replies and what was asked."""
+        self._replies.clear()
+        self.requests.clear()
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self._port = self._server.sockets[0].getsockname()[1]

@@ -48,6 +48,11 @@ class ScriptedProvider:
         """What a deployment's api_base is."""
         return self.origin + "/v1"
 
+    @property
+    def open_connections(self) -> int:
+        """Connections that clients hold now."""
+        return len(self._writers)
+
     def script(self, model: str, *replies: Reply) -> None:
         """Queue replies for requests that name `model` ("*": any); without a queue the plain answer is given."""
         self._queues[model].extend(replies)

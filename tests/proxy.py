@@ -18,6 +18,7 @@ class DelayingProxy:
         self.delay_s = delay_s
         self.silent = False
         self.connections = 0
+        self.passed_on = 0
         self.port = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._is_idle = asyncio.Event()
@@ -47,6 +48,11 @@ class DelayingProxy:
             if not self._writers:
                 self._is_idle.set()
 
+    def drop_all(self) -> None:
+        """Reset every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+
     async def close(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
@@ -61,6 +67,7 @@ class DelayingProxy:
                 await asyncio.sleep(self._rng.random() * self.delay_s)
                 if not (is_answer and self.silent):
                     writer.write(data[:size])
+                self.passed_on += not is_answer
                 data = data[size:]
         writer.close()
 

@@ -254,6 +254,11 @@ class InFlight:
         """Callers who wait for or read those calls."""
         return sum(flight.callers for flight in self._running)
 
+    @property
+    def open_keys(self) -> int:
+        """Keys under which a call can still be found; 0 once nothing runs."""
+        return len(self._by_key)
+
     def find(self, key: str) -> Flight | None:
         """Return the running call for `key` that a caller may still join."""
         flight = self._by_key.get(key)

@@ -84,6 +84,20 @@ class MemoryStore:
         self._size_bytes += _cost(key, value)
         self._shrink()
 
+    async def claim(self, key: str, value: bytes, *, ttl_s: float) -> bool:
+        """Put unless there is a value; return whether it was put. Never waits."""
+        if self.peek(key) is not None:
+            return False
+        await self.put(key, value, ttl_s=ttl_s)
+        return True
+
+    async def release(self, key: str, value: bytes) -> bool:
+        """Delete `key` if it holds `value`; return whether it did. Never waits."""
+        if self.peek(key) != value:
+            return False
+        self._drop(key)
+        return True
+
     async def delete(self, keys: Sequence[str]) -> int:
         """Delete and return how many existed. Never waits."""
         existing = {key for key in keys if self.peek(key) is not None}

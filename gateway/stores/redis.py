@@ -20,15 +20,13 @@ from gateway.supervisor import Supervisor
 
 PAGE = 500
 """Elements asked for in one step of a scan: a few milliseconds of parsing at most."""
-
-
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end"
 OnCall = Callable[[str, float, bool], None]
 """Told of every call that was waited for to its end: operation, seconds, whether it failed."""
 _OPERATIONS = {"GET": "get", "SET": "put", "UNLINK": "delete", "XADD": "append", "XRANGE": "read"}
 
 
-def _ignore(operation: str, seconds: float, has_failed: bool, /) -> None:
-    """Tell nobody."""
+def _ignore(operation: str, seconds: float, has_failed: bool, /) -> None: ...
 
 
 class RedisStore:
@@ -66,12 +64,11 @@ class RedisStore:
         *,
         clock: Clock,
         supervisor: Supervisor,
-        max_bytes: int,
+        max_bytes: int,  # noqa: ARG003 - Redis keeps its own memory
         timeout_s: float,
         on_transition: Callable[[Transition], None] | None = None,
     ) -> Self:
-        """Return a store as the table of stores makes them; Redis keeps its own memory."""
-        del max_bytes
+        """Return a store as the table of stores makes them."""
         return cls(url, supervisor=supervisor, timeout_s=timeout_s, on_transition=on_transition, clock=clock)
 
     @property
@@ -90,15 +87,22 @@ class RedisStore:
         else:
             await self._ask("SET", key, value, "PX", max(1, round(ttl_s * 1000)))
 
+    async def claim(self, key: str, value: bytes, *, ttl_s: float) -> bool:
+        """Put unless there is a value; return whether it was put. Raises StoreUnavailable, after which it may be."""
+        return await self._ask("SET", key, value, "NX", "PX", max(1, round(ttl_s * 1000))) is not None
+
+    async def release(self, key: str, value: bytes) -> bool:
+        """Delete `key` if it holds `value`, atomically; return whether it did. Raises StoreUnavailable."""
+        return _integer(await self._ask("EVAL", _RELEASE, 1, key, value)) == 1
+
     async def delete(self, keys: Sequence[str]) -> int:
         """Delete and return how many existed. Raises StoreUnavailable."""
         return sum(_integer(reply) for reply in await self._ask_all([("UNLINK", key) for key in keys]))
 
     async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None:
-        """Append in one round trip; the stream keeps `max_entries` and up to one node (about 100) more.
+        """Append in one round trip; the stream keeps `max_entries` and up to a node (about 100) more.
 
-        Raises StoreUnavailable, after which some or all entries may be in the stream.
-        """
+        Raises StoreUnavailable, after which some may be in the stream."""
         commands: list[Command] = [("XADD", stream, "*", "d", entry) for entry in entries[:-1]]
         commands += [("XADD", stream, "MAXLEN", "~", max_entries, "*", "d", entry) for entry in entries[-1:]]
         await self._ask_all(commands)
@@ -106,8 +110,7 @@ class RedisStore:
     async def read(self, stream: str, *, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
         """Return up to `limit` entries (id, bytes) with ids after `after`, oldest first. Raises StoreUnavailable.
 
-        An id is `{Unix milliseconds}-{number}`; "0-0" reads from the start.
-        """
+        An id is `{Unix milliseconds}-{number}`; "0-0" reads from the start."""
         reply = await self._ask("XRANGE", stream, f"({after}", "+", "COUNT", limit)
         return [(_text(entry_id), _fields(fields)[b"d"]) for entry_id, fields in map(_pair, _list(reply))]
 
@@ -116,10 +119,9 @@ class RedisStore:
         return _optional(await self._ask("HGET", key, field))
 
     async def hash_set(self, key: str, field: str, value: bytes, *, only_new: bool = False) -> bool:
-        """Set one field of a hash and return whether it was written (`only_new`: unless it was there).
+        """Set one field of a hash, atomically, and return whether it was written (`only_new`: unless it was there).
 
-        Atomic across processes. Raises StoreUnavailable, after which the field may be written.
-        """
+        Raises StoreUnavailable, after which the field may be written."""
         if only_new:
             return _integer(await self._ask("HSETNX", key, field, value)) == 1
         await self._ask("HSET", key, field, value)
@@ -168,7 +170,8 @@ class RedisStore:
         except StoreUnavailable:
             self._on_call(_operation(commands), self._clock.monotonic() - started_s, True)
             raise
-        self._on_call(_operation(commands), self._clock.monotonic() - started_s, False)
+        has_failed = any(isinstance(reply, Refused) for reply in replies)
+        self._on_call(_operation(commands), self._clock.monotonic() - started_s, has_failed)
         return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
 
@@ -196,7 +199,6 @@ class _Connection:
         }
         self._ping_timeout_s = ping_timeout_s
         self._connection: AbstractConnection | None = None
-
         try:
             self._new()
         except (TypeError, RedisError) as error:

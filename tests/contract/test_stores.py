@@ -169,3 +169,19 @@ async def test_closing_twice_is_fine(store: AnyStore, key: str) -> None:
     await store.put(key, b"x", ttl_s=60)
     await store.close()
     await store.close()
+
+
+async def test_a_claim_is_one_callers_until_it_is_given_up_by_its_owner(store: AnyStore, key: str) -> None:
+    won = await asyncio.gather(*(store.claim(key, b"%d" % number, ttl_s=60) for number in range(5)))
+    assert won == [True, False, False, False, False]
+    assert not await store.release(key, b"1")
+    assert await store.get(key) == b"0"
+    assert await store.release(key, b"0")
+    assert not await store.release(key, b"0")
+    assert await store.claim(key, b"1", ttl_s=60)
+
+
+async def test_a_claim_of_a_crashed_owner_expires(store: AnyStore, key: str) -> None:
+    assert await store.claim(key, b"dead", ttl_s=0.02)
+    await _gone(store, key)
+    assert await store.claim(key, b"next", ttl_s=60)

@@ -81,6 +81,7 @@ class Served:
     key: str = ""
     banners: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
+    options: tuple[str, ...] = ()
 
     @property
     def policy_file(self) -> Path:
@@ -96,7 +97,7 @@ class Served:
         with (self.home / "out").open("wb") as out, (self.home / "err").open("ab") as err:
             arguments = ["--port", "0", "--workers", "2", "--no-warmer", "--simulated-latency-scale", "0"]
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", *arguments, *self.flags()],
+                [*COMMAND, "serve", *arguments, *self.flags(), *self.options],
                 stdout=out,
                 stderr=err,
                 env={**self.environment, **environment},
@@ -157,20 +158,31 @@ class Served:
         )
 
 
+def is_refused(url: str) -> bool:
+    """Whether a new client is turned away at once; one that had to wait would be worse than one that is refused."""
+    try:
+        request(url, "/health/ready")
+    except ConnectionError:
+        return True
+    return False
+
+
 COMMAND = (sys.executable, "-m", "gateway")
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Served]:
-    """Start a gateway without any provider; stop it in the end."""
+def serving(
+    *, policy: str = POLICY.replace("ROUTE", "first"), models: str = MODELS, options: tuple[str, ...] = ()
+) -> Iterator[Served]:
+    """Start a gateway with these files and more flags of `serve`; stop it in the end."""
     ours = ("FOREWORD_", "OPENAI_", "ANTHROPIC_", "OPENROUTER_", "GEMINI_", "REDIS_")
     environment = {name: value for name, value in process_environment().items() if not name.startswith(ours)}
     # Not pytest's tmp_path: a unix socket's path may have 107 bytes at most.
     home = Path(tempfile.mkdtemp(prefix="fw-e2e-"))
     (home / "policies").mkdir()
-    served = Served(home=home, environment=environment)
-    served.policy_file.write_text(POLICY.replace("ROUTE", "first"))
-    (home / "models.yaml").write_text(MODELS)
+    served = Served(home=home, environment=environment, options=options)
+    served.policy_file.write_text(policy)
+    (home / "models.yaml").write_text(models)
     try:
         served.start()
         yield served

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.serving import BOUND_S, POLICY, Served, remote_provider, request, serving, until
+from tests.e2e.serving import BOUND_S, POLICY, Served, is_refused, remote_provider, request, serving, until
 from tests.provider import Reply
 
 
@@ -191,7 +191,7 @@ def test_a_restart_keeps_key_and_cache_and_a_stop_lets_a_stream_finish(served: S
             assert served.process is not None
             stopping = served.process
             stopping.send_signal(signal.SIGTERM)
-            until(lambda: is_closed(served), "the end of new connections")
+            until(lambda: is_refused(served.url), "the end of new connections")
             assert stopping.poll() is None
             provider.open_gate("rest")
             seen += streamed.read()
@@ -213,15 +213,6 @@ def open_stream(served: Served) -> Iterator[http.client.HTTPResponse]:
         answer = connection.getresponse()
         assert answer.status == 200
         yield answer
-
-
-def is_closed(served: Served) -> bool:
-    """Whether a new client is turned away at once; one that had to wait would be worse than one that is refused."""
-    try:
-        request(served.url, "/health/ready")
-    except ConnectionError:
-        return True
-    return False
 
 
 def until_text(answer: http.client.HTTPResponse, text: bytes) -> bytes:

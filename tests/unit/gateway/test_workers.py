@@ -79,7 +79,10 @@ def examine(settings):
 
 flags = {"port": "0", "data_dir": folder, "redis_url": "redis://127.0.0.1:1", "drain_s": "30", "workers": sys.argv[3]}
 flags.update(pair.split("=") for pair in sys.argv[4:])
-rules = RestartRules(first_wait_s=0.02, longest_wait_s=0.05, kill_after_s=0.1, tick_s=0.05, most_boot_failures=3)
+rules = RestartRules(
+    first_wait_s=0.02, longest_wait_s=0.05, kill_after_s=0.1, tick_s=0.05, most_boot_failures=3,
+    impatience_s=0.0 if behaviour == "stubborn" else 30.0,
+)
 loaded = load_settings(flags=flags, environment={})
 parts = Parts(run_worker=run_worker, run_warmer=run_warmer, examine=examine)
 sys.exit(serve(loaded.settings, parts=parts, rules=rules))
@@ -191,6 +194,18 @@ def test_a_worker_that_does_not_end_is_killed(start: Start, how: str) -> None:
             assert connection.recv(100) == b"told"
             running.process.send_signal(signal.SIGTERM)
         assert running.wait()[0] == 1
+
+
+def test_two_signals_within_moments_are_one_wish(start: Start) -> None:
+    running = start()
+    port = running.port()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"slow")
+        assert connection.recv(100) == b"begun"
+        for _ in range(3):
+            running.process.send_signal(signal.SIGTERM)
+        assert connection.recv(100).split()[1:] == [b"0", b"0"]
+    assert running.wait()[0] == 0
 
 
 def test_a_worker_that_never_boots_ends_the_gateway_with_the_reason(start: Start) -> None:

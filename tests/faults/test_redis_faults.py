@@ -1,0 +1,145 @@
+"""Redis killed, refused, hung, slow, full, or with the wrong type under a key: no request fails or waits long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from gateway.cache.exact import store_key
+from gateway.stores.embedded import EmbeddedRedis
+from tests.faults.stores import hung, kill, own_redis, told
+from tests.http.folding import until_shared
+from tests.http.running import MODELS, POLICY, Answer, Gateway, running_gateway
+from tests.proxy import delaying_proxy
+
+TIMEOUT_S = 0.3
+MANY = 20
+
+
+@pytest.fixture
+def redis() -> Iterator[EmbeddedRedis]:
+    with own_redis() as server:
+        yield server
+
+
+@asynccontextmanager
+async def gateway_on(url: str, home: Path, *, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Gateway]:
+    """Start a gateway without a memory tier, so that every request asks Redis, and make its key known to it."""
+    settings: dict[str, str | bool] = {"redis_timeout_s": str(timeout_s), "memory_cache_bytes": "0"}
+    async with running_gateway(home / "files", url, models=MODELS, policy=POLICY, settings=settings) as gateway:
+        first = await gateway.chat("first")
+        assert first.status == 200
+        await until_shared(gateway, gateway.outcomes[0].cache_key)
+        yield gateway
+
+
+async def ask_many(gateway: Gateway, word: str) -> list[Answer]:
+    """Send requests one after the other, each new to the cache; all must be answered well."""
+    answers = [await gateway.chat(f"{word} {number}") for number in range(MANY)]
+    assert {answer.status for answer in answers} == {200}
+    return answers
+
+
+async def until_state(gateway: Gateway, state: str) -> None:
+    async with asyncio.timeout(20):
+        while gateway.worker.services.details()["store"] != f"redis {state}":  # noqa: ASYNC110 - a probe of the lane
+            await asyncio.sleep(0.01)
+
+
+async def until_ledger_is_written(gateway: Gateway) -> None:
+    async with asyncio.timeout(20):
+        while gateway.worker.ledger.waiting:  # noqa: ASYNC110 - its retry runs on the system's clock
+            await asyncio.sleep(0.01)
+
+
+def transitions(lines: list[EventDict]) -> list[str]:
+    return [line["event"] for line in lines if line["event"].startswith("redis is")]
+
+
+async def is_shared_again(gateway: Gateway) -> None:
+    """Hold that answers go into Redis and come out of it."""
+    assert (await gateway.chat("back again")).headers["x-foreword-cache"] == "miss"
+    await until_shared(gateway, gateway.outcomes[-1].cache_key)
+    assert (await gateway.chat("back again")).headers["x-foreword-cache"] == "hit"
+
+
+async def test_a_hung_redis_costs_one_wait_and_no_request(redis: EmbeddedRedis, tmp_path: Path) -> None:
+    async with gateway_on(redis.url, tmp_path) as gateway:
+        with capture_logs() as lines:
+            async with hung(redis):
+                await ask_many(gateway, "hung")
+                waits = [outcome.overhead_s for outcome in gateway.outcomes[-MANY:]]
+            await until_state(gateway, "up")
+        # Who finds out waits; everybody after that is told at once.
+        assert sum(wait > TIMEOUT_S * 0.9 for wait in waits) <= 1
+        assert transitions(lines) == ["redis is down", "redis is up"]
+        await is_shared_again(gateway)
+        await until_ledger_is_written(gateway)
+
+
+async def test_a_killed_redis_fails_no_request_under_load_and_is_used_again(
+    redis: EmbeddedRedis, tmp_path: Path
+) -> None:
+    async with gateway_on(redis.url, tmp_path) as gateway:
+        with capture_logs() as lines:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(ask_many(gateway, f"load {number}")) for number in range(4)]
+                await gateway.provider.wait_for_requests(MANY)
+                await kill(redis)
+            assert sum(len(task.result()) for task in tasks) == 4 * MANY
+            await ask_many(gateway, "refused")
+            assert transitions(lines) == ["redis is down"]
+            await asyncio.to_thread(redis.revive)
+            await until_state(gateway, "up")
+        assert transitions(lines) == ["redis is down", "redis is up"]
+        await is_shared_again(gateway)
+        await until_ledger_is_written(gateway)
+        assert len(gateway.outcomes) == 1 + 5 * MANY + 2
+        assert {outcome.result for outcome in gateway.outcomes} == {"ok"}
+
+
+async def test_a_slow_redis_makes_nobody_wait_longer_than_its_limit(redis: EmbeddedRedis, tmp_path: Path) -> None:
+    async with delaying_proxy(redis.url, seed=1, delay_s=0.0) as proxy, gateway_on(proxy.url, tmp_path) as gateway:
+        with capture_logs() as lines:
+            proxy.delay_s = 4 * TIMEOUT_S
+            await ask_many(gateway, "slow")
+            proxy.delay_s = 0.0
+            await until_state(gateway, "up")
+        told_of = transitions(lines)
+        assert told_of == ["redis is down", "redis is up"] * (len(told_of) // 2)
+        await is_shared_again(gateway)
+
+
+async def test_a_full_redis_refuses_writes_and_nobody_notices(redis: EmbeddedRedis, tmp_path: Path) -> None:
+    async with gateway_on(redis.url, tmp_path) as gateway:
+        assert await told(redis, "CONFIG", "SET", "maxmemory-policy", "noeviction") == "+OK"
+        assert await told(redis, "CONFIG", "SET", "maxmemory", "1") == "+OK"
+        assert (await told(redis, "SET", "x", "y")).startswith("-OOM")
+        with capture_logs() as lines:
+            await ask_many(gateway, "full")
+        assert transitions(lines) == []
+        # What could be read before can be read now.
+        assert (await gateway.chat("first")).headers["x-foreword-cache"] == "hit"
+        assert await told(redis, "CONFIG", "SET", "maxmemory", "0") == "+OK"
+        await is_shared_again(gateway)
+        await until_ledger_is_written(gateway)
+        assert gateway.worker.ledger.dropped == 0
+
+
+async def test_the_wrong_type_under_a_key_is_a_miss_that_is_mended(redis: EmbeddedRedis, tmp_path: Path) -> None:
+    async with gateway_on(redis.url, tmp_path) as gateway:
+        name = store_key(gateway.outcomes[0].cache_key, tenant=gateway.tenant)
+        assert await told(redis, "DEL", name) == ":1"
+        assert await told(redis, "LPUSH", name, "x") == ":1"
+        with capture_logs() as lines:
+            again = await gateway.chat("first")
+        assert (again.status, again.headers["x-foreword-cache"]) == (200, "miss")
+        assert transitions(lines) == []
+        await until_shared(gateway, gateway.outcomes[0].cache_key)
+        assert (await gateway.chat("first")).headers["x-foreword-cache"] == "hit"
