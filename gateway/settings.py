@@ -123,6 +123,12 @@ class Settings(BaseModel):
     tail_timeout_s: Seconds = Field(1.0, description="longest wait for usage and [DONE] after the last finish reason")
     retry_patience_s: Seconds = Field(2.0, description="longest Retry-After waited for where a fallback is left")
     retry_backoff_s: Seconds = Field(0.25, description="longest jittered pause before a retry")
+    retry_budget_ratio: Annotated[NonNegativeFloat, _Number] = Field(
+        0.1, description="share of the last 10 s of requests that may be tried again"
+    )
+    retry_budget_per_s: Annotated[NonNegativeFloat, _Number] = Field(
+        1.0, description="tries again per second beside that share"
+    )
     lease_wait_s: Annotated[NonNegativeFloat, _Number] = Field(
         10.0, description="longest wait for another worker's answer to the same unstreamed request; 0 turns it off"
     )

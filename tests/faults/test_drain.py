@@ -19,7 +19,7 @@ STREAMS = 200
 
 @pytest.fixture
 async def faulty() -> AsyncIterator[Faulty]:
-    async with faulty_gateway(["plain"], options=("--drain-s=30", "--gap-timeout-s=30")) as running:
+    async with faulty_gateway(["plain"], options=("--drain-s=30", "--gap-timeout-s=30", "--first-token-timeout-s=30")) as running:
         yield running
 
 
