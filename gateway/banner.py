@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.panel import Panel
 
 from gateway.findings import Findings
-from gateway.settings import Address
+from gateway.setting_types import Address
+from gateway.settings import Settings, without_password
 
 MOST_SHOWN = 8
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not bound
@@ -90,3 +91,10 @@ def _some(console: Console, heading: str, items: Sequence[str], *, separator: st
 def _line(console: Console, text: str) -> None:
     """One line as it is: wrapped or coloured text could not be pasted."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def redis_in_words(settings: Settings, *, is_embedded: bool) -> str:
+    """Say which Redis is used; its URL without a password."""
+    if settings.redis_url is None:
+        return "none: everything is in memory and ends with this process"
+    return f"private, in {settings.data_dir}" if is_embedded else without_password(settings.redis_url)

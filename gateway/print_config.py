@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.settings import GIVEN_BY_CODE, Address, Loaded, Settings, without_password
+from gateway.setting_types import Address
+from gateway.settings import GIVEN_BY_CODE, Loaded, Settings, without_password
 
 
 def describe(loaded: Loaded) -> Iterator[str]:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import (
@@ -23,13 +23,22 @@ from pydantic import (
     FilePath,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     SecretStr,
     ValidationError,
 )
 
 import policies
+from gateway.setting_types import (
+    AbsolutePath,
+    Address,
+    Count,
+    Number,
+    Port,
+    Seconds,
+    Size,
+    address_of,
+    redis_url_of,
+)
 from policies.document import DocumentError, parse
 
 PREFIX = "FOREWORD_"
@@ -42,42 +51,6 @@ NOT_SETTINGS = frozenset(
 """Names with our prefix that benchmarks, the demo and the CLI read, and that are no setting of `serve`."""
 
 SHIPPED = Path(policies.__file__ or "policies/__init__.py").parent
-
-
-class Address(NamedTuple):
-    """Where a socket listens."""
-
-    host: str
-    port: int
-
-
-def _no_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("should be a number, not true or false")
-    return value
-
-
-def _address(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    host, separator, port = value.rpartition(":")
-    if not separator or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError("should be HOST:PORT, for example 127.0.0.1:9090 or [::1]:9090")
-    return Address(host.removeprefix("[").removesuffix("]"), int(port))
-
-
-def _redis_url(value: str | None) -> str | None:
-    if value is not None and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("should start with redis://, rediss:// or unix://")
-    return value
-
-
-_Number = BeforeValidator(_no_bool)
-Port = Annotated[int, _Number, Field(ge=0, le=65535)]
-Count = Annotated[PositiveInt, _Number]
-Seconds = Annotated[PositiveFloat, _Number]
-Size = Annotated[ByteSize, _Number, Field(gt=0)]
-AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 
 
 class Settings(BaseModel):
@@ -93,16 +66,16 @@ class Settings(BaseModel):
     workers: Count = Field(1, le=256, description="worker processes")
     policies: DirectoryPath = Field(SHIPPED, description="directory of policy files")
     models: FilePath = Field(SHIPPED / "models.yaml", description="LiteLLM model_list file")
-    redis_url: Annotated[str | None, AfterValidator(_redis_url)] = Field(
+    redis_url: Annotated[str | None, AfterValidator(redis_url_of)] = Field(
         None, repr=False, description="Redis to share; without it a private one is started in the data directory"
     )
     data_dir: AbsolutePath = Field(Path(".foreword"), description="where the private Redis and metrics files live")
-    ops_bind: Annotated[Address | None, BeforeValidator(_address)] = Field(
+    ops_bind: Annotated[Address | None, BeforeValidator(address_of)] = Field(
         None, description="HOST:PORT for /metrics and /admin instead of the main port"
     )
     allow_unauthenticated_loopback: bool = Field(False, description="let direct local callers in without a key")
     warmer: bool = Field(True, description="start the warmer process too")
-    drain_s: Annotated[NonNegativeFloat, _Number] = Field(30.0, description="time for answers to finish on SIGTERM")
+    drain_s: Annotated[NonNegativeFloat, Number] = Field(30.0, description="time for answers to finish on SIGTERM")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level to log")
     admin_key: SecretStr | None = Field(None, min_length=1, description="key of /admin; environment or file only")
     admin_key_file: FilePath | None = Field(None, description="file that holds the key of /admin")
@@ -112,7 +85,7 @@ class Settings(BaseModel):
     max_messages: Count = Field(2000, description="most messages in one request")
     body_read_timeout_s: Seconds = Field(30.0, description="time for a client to send its body")
     max_connections_per_key: Count = Field(1000, description="most connections of one key")
-    memory_cache_bytes: Annotated[ByteSize, _Number] = Field(
+    memory_cache_bytes: Annotated[ByteSize, Number] = Field(
         ByteSize(64 * 1024**2), ge=0, description="memory cache of each worker"
     )
     max_answer_bytes: Size = Field(ByteSize(8 * 1024**2), description="largest provider answer that is held")
@@ -123,19 +96,19 @@ class Settings(BaseModel):
     tail_timeout_s: Seconds = Field(1.0, description="longest wait for usage and [DONE] after the last finish reason")
     retry_patience_s: Seconds = Field(2.0, description="longest Retry-After waited for where a fallback is left")
     retry_backoff_s: Seconds = Field(0.25, description="longest jittered pause before a retry")
-    retry_budget_ratio: Annotated[NonNegativeFloat, _Number] = Field(
+    retry_budget_ratio: Annotated[NonNegativeFloat, Number] = Field(
         0.1, description="share of the last 10 s of requests that may be tried again"
     )
-    retry_budget_per_s: Annotated[NonNegativeFloat, _Number] = Field(
+    retry_budget_per_s: Annotated[NonNegativeFloat, Number] = Field(
         1.0, description="tries again per second beside that share"
     )
-    lease_wait_s: Annotated[NonNegativeFloat, _Number] = Field(
+    lease_wait_s: Annotated[NonNegativeFloat, Number] = Field(
         10.0, description="longest wait for another worker's answer to the same unstreamed request; 0 turns it off"
     )
-    simulated_latency_scale: Annotated[NonNegativeFloat, _Number] = Field(
+    simulated_latency_scale: Annotated[NonNegativeFloat, Number] = Field(
         1.0, description="latency of the simulated backend; 0 answers at once"
     )
-    simulated_seed: Annotated[NonNegativeInt, _Number] = Field(0, description="seed of the simulated backend")
+    simulated_seed: Annotated[NonNegativeInt, Number] = Field(0, description="seed of the simulated backend")
     ledger_max_entries: Count = Field(100_000, description="entries that the ledger keeps")
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     first_secret: SecretStr | None = Field(None, exclude=True, description="key of a gateway without any Redis")

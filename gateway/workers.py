@@ -24,14 +24,15 @@ import uvloop
 from pydantic import SecretStr
 from rich.console import Console
 
-from gateway.banner import Standing, print_banner
+from gateway.banner import Standing, print_banner, redis_in_words
 from gateway.clock import SystemClock
 from gateway.crew import Crew, Job, RestartRules, fork, how_it_ended, watching
 from gateway.data_dir import EmbeddedRedisFailed
 from gateway.findings import Findings
 from gateway.keys import new_secret
 from gateway.logs import configure_logs
-from gateway.settings import Address, Settings, export_metrics_dir, without_password
+from gateway.setting_types import Address
+from gateway.settings import Settings, export_metrics_dir
 from gateway.stores.embedded import EmbeddedRedis, EmbeddedRedisUnavailable
 from gateway.version import installed_version
 
@@ -262,7 +263,7 @@ def _standing(
         listening=listening,
         metrics=_address(ops_sockets[0]) if ops_sockets else listening[0],
         workers=settings.workers,
-        redis=_redis_in_words(settings, is_embedded=is_embedded),
+        redis=redis_in_words(settings, is_embedded=is_embedded),
         version=installed_version(),
         is_open_to_loopback=settings.allow_unauthenticated_loopback,
     )
@@ -271,12 +272,6 @@ def _standing(
 def _address(made: socket.socket) -> Address:
     host, port = made.getsockname()[:2]
     return Address(host, port)
-
-
-def _redis_in_words(settings: Settings, *, is_embedded: bool) -> str:
-    if settings.redis_url is None:
-        return "none: everything is in memory and ends with this process"
-    return f"private, in {settings.data_dir}" if is_embedded else without_password(settings.redis_url)
 
 
 class _Reviver:

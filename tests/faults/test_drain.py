@@ -19,7 +19,8 @@ STREAMS = 200
 
 @pytest.fixture
 async def faulty() -> AsyncIterator[Faulty]:
-    async with faulty_gateway(["plain"], options=("--drain-s=30", "--gap-timeout-s=30", "--first-token-timeout-s=30")) as running:
+    patient = ("--drain-s=30", "--gap-timeout-s=30", "--first-token-timeout-s=30")
+    async with faulty_gateway(["plain"], options=patient) as running:
         yield running
 
 

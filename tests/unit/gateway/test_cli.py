@@ -19,7 +19,8 @@ from gateway.cli import run
 from gateway.clock import SystemClock
 from gateway.findings import Findings
 from gateway.keys import Keys
-from gateway.settings import Address, process_environment
+from gateway.setting_types import Address
+from gateway.settings import process_environment
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
 

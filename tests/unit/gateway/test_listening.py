@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from gateway.settings import Address
+from gateway.setting_types import Address
 from gateway.workers import CannotServe, listen
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway.print_config import describe
+from gateway.setting_types import Address
 from gateway.settings import (
     NOT_FLAGS,
-    Address,
     Settings,
     SettingsError,
     load_settings,

@@ -1,0 +1,47 @@
+"""The kinds of value that settings have, and how their text is read. Reads no file and no environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PositiveFloat, PositiveInt
+
+
+class Address(NamedTuple):
+    """Where a socket listens."""
+
+    host: str
+    port: int
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")
+    return value
+
+
+def address_of(value: object) -> object:
+    """Read HOST:PORT; anything but text is left to pydantic. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("should be HOST:PORT, for example 127.0.0.1:9090 or [::1]:9090")
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def redis_url_of(value: str | None) -> str | None:
+    """Return the URL of a Redis. Raises ValueError."""
+    if value is not None and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("should start with redis://, rediss:// or unix://")
+    return value
+
+
+Number = BeforeValidator(_no_bool)
+Port = Annotated[int, Number, Field(ge=0, le=65535)]
+Count = Annotated[PositiveInt, Number]
+Seconds = Annotated[PositiveFloat, Number]
+Size = Annotated[ByteSize, Number, Field(gt=0)]
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
