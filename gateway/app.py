@@ -1,7 +1,7 @@
 """One worker: every part made once, wired, served, drained and closed in order. Nothing else constructs parts.
 
 Mutable state and its owners: policies - PolicyBook; deployment health - LiteLLMDeployments; breakers, places, retry
-budget and measured times - Attempts.traffic; calls in flight - InFlight;
+budget and measured times - Attempts.traffic; calls in flight - InFlight; breaker hints - SharedHints;
 answers in memory - ExactCache; verified keys - Keys; outcomes waiting - Ledger; series - Metrics; tasks - Supervisor.
 """
 
@@ -19,6 +19,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
+from gateway.breaker_hints import SharedHints
 from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
@@ -30,19 +31,21 @@ from gateway.http.server import GatewayRunner
 from gateway.http.state import SERVICES, Services
 from gateway.interactions import Interactions
 from gateway.keys import Keys
+from gateway.known_labels import known_labels
 from gateway.lane import Transition
 from gateway.ledger import Ledger
 from gateway.logs import configure_logs, report_crash
-from gateway.metrics import KnownLabels, Metrics, watch_loop_lag
+from gateway.metrics import Metrics, watch_loop_lag
 from gateway.outcome import Outcome
 from gateway.pipelines.spec import shipped_pipelines
 from gateway.settings import Settings, metrics_dir
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
+from gateway.traffic_watch import LOOK_S, TrafficWatch
 from gateway.version import installed_version
 from gateway.waits import waits_of
-from policies.book import PolicyBook, PolicySet, Rejected, Reloaded
+from policies.book import PolicyBook, Rejected, Reloaded
 from policies.load import load_models
 from router.attempts import Attempts
 from router.backends import BackendSettings, make_backends
@@ -67,6 +70,8 @@ class Worker:
     ledger: Ledger
     backends: dict[str, Backend]
     inflight: InFlight
+    hints: SharedHints
+    watch: TrafficWatch
     runners: list[GatewayRunner]
 
 
@@ -95,21 +100,23 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     clock = SystemClock()
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
     deployments, book = _routing(settings)
-    metrics = Metrics(
-        version=installed_version(), known=_labels(book.current(), deployments), multiprocess_dir=metrics_dir()
-    )
+    known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
+    metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
     metrics.policy_loaded(book.current().version)
     store = _store(settings, clock, supervisor, metrics)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
     sink = _sink(metrics, access_log, ledger)
     backends = _backends(settings, clock, deployments)
     inflight = InFlight(supervisor, history_bytes=settings.max_answer_bytes)
+    prices = {deployment.id: deployment.price for deployment in deployments.usable}
     limits, rng = waits_of(settings), random.Random(seed)
-    attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits)
+    hints = SharedHints(store, clock=clock, known=prices)
+    attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
     parts = Parts(
         book=book,
         deployments=deployments,
         unhealthy=deployments.unhealthy,
+        price_of=prices.get,
         attempts=attempts,
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
         inflight=inflight,
@@ -126,6 +133,8 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         ledger=ledger,
         backends=backends,
         inflight=inflight,
+        hints=hints,
+        watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
         runners=[],
     )
 
@@ -192,6 +201,8 @@ async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Se
         await services.keys.create("default", name="first", secret=settings.first_secret.get_secret_value())
     built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services), name="policy-reload")
     built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
+    built.hints.start(built.supervisor)
+    built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
     built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")
     table = CLIENT if ops_sockets else (*CLIENT, *OPS)
     for served, listening in ((table, sockets), (OPS, ops_sockets)):
@@ -228,6 +239,7 @@ async def drain(built: Worker) -> None:
     lost = await built.ledger.close()
     if lost:
         log.error("outcomes lost: the store was away at shutdown", outcomes=lost)
+    await built.watch.look()
     await built.supervisor.close(CLOSE_S)
     await asyncio.gather(*(backend.close() for backend in built.backends.values()))
     await built.store.close()
@@ -271,7 +283,8 @@ async def _refresh_policies(services: Services) -> None:
     found = await asyncio.to_thread(services.book.refresh)
     if isinstance(found, Reloaded):
         services.metrics.policy_loaded(found.policies.version)
-        services.metrics.update_labels(_labels(found.policies, services.deployments))
+        known = known_labels(found.policies, services.deployments.usable, endpoints=ENDPOINTS)
+        services.metrics.update_labels(known)
         log.info("policies reloaded", version=found.policies.version)
     elif isinstance(found, Rejected) and found.is_new:
         services.metrics.policy_rejected()
@@ -282,13 +295,3 @@ async def _count_dropped(built: Worker) -> None:
     dropped, built.ledger.dropped = built.ledger.dropped, 0
     if dropped:
         built.services.metrics.ledger_dropped(dropped)
-
-
-def _labels(policies: PolicySet, deployments: LiteLLMDeployments) -> KnownLabels:
-    cards = deployments.catalogue()
-    return KnownLabels(
-        models=frozenset(cards),
-        providers=frozenset(provider for card in cards.values() for provider in card.providers),
-        routes=frozenset(route.name for policy in policies.policies for route in policy.routes),
-        endpoints=ENDPOINTS,
-    )

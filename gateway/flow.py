@@ -23,7 +23,7 @@ from gateway.ports import Clock
 from gateway.trail import Ask, Sink, Trail
 from policies.book import PolicyBook
 from policies.decide import choose, match
-from policies.model import NoCandidate, Plan, RouteClass, View
+from policies.model import NoCandidate, Plan, Price, RouteClass, View
 from router.attempts import Attempts
 from router.facts import facts_of
 from router.ports import Deployments
@@ -36,6 +36,7 @@ class Parts:
     book: PolicyBook
     deployments: Deployments
     unhealthy: Callable[[], frozenset[str]]
+    price_of: Callable[[str], Price | None]
     attempts: Attempts
     exact: ExactCache
     inflight: InFlight
@@ -75,7 +76,14 @@ class Flow:
             allowed_models=ask.caller.allowed_models,
         )
         parts = self._parts
-        return Trail(ask=ask, clock=parts.clock, sink=parts.sink, started_at=parts.clock.now(), facts=facts)
+        return Trail(
+            ask=ask,
+            clock=parts.clock,
+            sink=parts.sink,
+            price_of=parts.price_of,
+            started_at=parts.clock.now(),
+            facts=facts,
+        )
 
     def plan(self, ask: Ask, trail: Trail) -> Plan:
         """Decide without calling anybody (also the dry run). Raises RequestFailed where no model may serve."""

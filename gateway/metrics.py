@@ -26,6 +26,8 @@ from gateway.series import (
     OTHER,
     REDIS_OPERATIONS,
     KnownLabels,
+    closed,
+    level_zeros,
     zeros,
 )
 from gateway.tally import Count, Spread
@@ -107,6 +109,27 @@ class Metrics:
         if failed:
             self._child("foreword_redis_failures", name)(1)
 
+    def breaker_changed(self, model: str, provider: str, to: str) -> None:
+        """Count a transition of a breaker to the state `to`."""
+        self._child("foreword_breaker_transitions", *self._deployment(model, provider), to)(1)
+
+    def deployment_levels(self, model: str, provider: str, *, breaker: int, in_flight: int, waiting: int) -> None:
+        """Say how a model's deployments at a provider are: breaker 0 closed, 1 half open, 2 open; calls."""
+        labels = self._deployment(model, provider)
+        self._gauges["foreword_breaker_state"].labels(*labels).set(breaker)
+        self._gauges["foreword_in_flight_provider_calls"].labels(*labels).set(in_flight)
+        self._gauges["foreword_queued_provider_calls"].labels(*labels).set(waiting)
+
+    def queue_moved(self, model: str, provider: str, *, queued: int, dropped: int) -> None:
+        """Count calls that began to wait for a place, and calls that were sent away."""
+        labels = self._deployment(model, provider)
+        self._child("foreword_queue_entries", *labels)(queued)
+        self._child("foreword_queue_drops", *labels)(dropped)
+
+    def repetitions_refused(self, count: int) -> None:
+        """Count repetitions that the shared retry budget refused."""
+        self._child("foreword_retry_budget_refusals")(count)
+
     def policy_loaded(self, version: str) -> None:
         """Say that `version` is in force from now on."""
         if self._policy is not None:
@@ -132,6 +155,9 @@ class Metrics:
         self._child("foreword_warmer_events")(events)
         self._gauges["foreword_warmer_lag_seconds"].set(lag_s)
         self._gauges["foreword_warmer_window_events"].set(window_events)
+
+    def _deployment(self, model: str, provider: str) -> tuple[str, str]:
+        return closed(provider, self._known.providers), closed(model, self._known.models)
 
     def _child(self, name: str, *labels: str) -> Observe:
         """Return what adds to a counter or observes in a histogram, creating the series at zero."""
@@ -160,6 +186,8 @@ class Metrics:
     def _create_zeros(self) -> None:
         for name, labels in zeros(self._known):
             self._child(name, *labels)
+        for name, labels in level_zeros(self._known):
+            self._gauges[name].labels(*labels)
 
 
 async def watch_loop_lag(metrics: Metrics, clock: Clock, *, interval_s: float = FLUSH_S) -> None:

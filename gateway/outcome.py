@@ -58,6 +58,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     interaction_cost_nanousd: int = 0
     finish_reasons: tuple[str, ...] = ()
     attempts: tuple[AttemptRecord, ...] = ()
+    malformed_events: int = 0
     error_code: str = ""
     error_type: str = ""
     error_source: Source | Literal[""] = ""

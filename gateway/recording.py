@@ -47,6 +47,7 @@ class _Provided:
     output_tokens: Observe
     cached_tokens: Observe
     first_token: Observe
+    malformed_events: Observe
 
 
 class OutcomeRecorder:
@@ -93,6 +94,8 @@ class OutcomeRecorder:
         for attempt in outcome.attempts:
             self._record_attempt(attempt, outcome.endpoint)
         provided = self._provided.get(key) or self._find_provided(key)
+        if outcome.malformed_events:
+            provided.malformed_events(outcome.malformed_events)
         usage = outcome.usage
         if usage.input_tokens or usage.output_tokens:
             provided.input_tokens(usage.input_tokens)
@@ -158,6 +161,7 @@ class OutcomeRecorder:
             output_tokens=self._child("gen_ai_client_token_usage", *call, "output"),
             cached_tokens=self._child("gen_ai_client_token_usage", *call, "cached"),
             first_token=self._child("gen_ai_server_time_to_first_token_seconds", *call),
+            malformed_events=self._child("foreword_malformed_events", provider, model),
         )
         if self._may_keep(key):
             self._provided[key] = found

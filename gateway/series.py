@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from gateway.outcome import CacheStatus, Result, Source
+from router.breaker import BreakerState
 from router.errors import ErrorKind
+from router.types import Reason
 
 OTHER = "other"
 NONE = "none"
@@ -49,10 +51,14 @@ _TIERS = ("memory", "redis", "inflight", "segment")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownLabels:
-    """The label values that exist now: from the policies, models.yaml and the HTTP routes, never from a client."""
+    """The label values that exist now: from the policies, models.yaml and the HTTP routes, never from a client.
+
+    `deployments` are the pairs of model group and provider.
+    """
 
     models: frozenset[str] = frozenset()
     providers: frozenset[str] = frozenset()
+    deployments: frozenset[tuple[str, str]] = frozenset()
     routes: frozenset[str] = frozenset()
     endpoints: frozenset[str] = frozenset()
 
@@ -80,6 +86,7 @@ class Level(Series):
     mode: Literal["livesum", "livemax"] = "livemax"
 
 
+_DEPLOYMENT = ("provider", "model")
 _CALL = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 
 COUNTERS = (
@@ -92,6 +99,11 @@ COUNTERS = (
     Series("foreword_cache_lookups", "Cache look-ups by tier", ("tier", "result")),
     Series("foreword_joined_requests", "Requests that shared another's provider call", ("route",)),
     Series("foreword_attempts", "Provider calls", ("provider", "model", "reason", "result")),
+    Series("foreword_malformed_events", "Broken events left out of providers' streams", _DEPLOYMENT),
+    Series("foreword_breaker_transitions", "Changes of breakers", (*_DEPLOYMENT, "to")),
+    Series("foreword_retry_budget_refusals", "Retries, fallbacks and resumptions that the shared budget refused"),
+    Series("foreword_queue_entries", "Provider calls that had to wait for a place", _DEPLOYMENT),
+    Series("foreword_queue_drops", "Provider calls sent away without a place", _DEPLOYMENT),
     Series("foreword_cost_usd", "Spent on provider calls, in USD", ("provider", "model", "origin")),
     Series("foreword_saved_cost_usd", "Not spent thanks to hits and joins, in USD", ("model", "cache", "origin")),
     Series("foreword_unpriced_requests", "Provider answers of models without a known price", ("model",)),
@@ -130,6 +142,9 @@ DISTRIBUTIONS = (
 LEVELS = (
     Level("foreword_build_info", "What is running; always 1", ("version", "python")),
     Level("foreword_in_flight_requests", "Requests being worked on", (), "livesum"),
+    Level("foreword_breaker_state", "0 closed, 1 half open, 2 open: the worst of any worker's", _DEPLOYMENT),
+    Level("foreword_in_flight_provider_calls", "Provider calls being worked on", _DEPLOYMENT, "livesum"),
+    Level("foreword_queued_provider_calls", "Provider calls waiting for a place", _DEPLOYMENT, "livesum"),
     Level("foreword_policy_info", "1 for the policy version in force", ("version",)),
     Level("foreword_warmer_lag_seconds", "How far behind the newest ledger entry the warmer is"),
     Level("foreword_warmer_window_events", "Events that the warmer remembers"),
@@ -177,8 +192,21 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
     for operation in REDIS_OPERATIONS:
         yield "foreword_redis_duration_seconds", (operation,)
         yield "foreword_redis_failures", (operation,)
+    yield "foreword_retry_budget_refusals", ()
+    for model, provider in sorted(known.deployments):
+        for name in ("foreword_malformed_events", "foreword_queue_entries", "foreword_queue_drops"):
+            yield name, (provider, model)
+        for state in get_args(BreakerState):
+            yield "foreword_breaker_transitions", (provider, model, state)
     for result in ("loaded", "rejected"):
         yield "foreword_policy_reloads", (result,)
+
+
+def level_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the same for gauges."""
+    for level in LEVELS:
+        if level.labels == _DEPLOYMENT:
+            yield from ((level.name, (provider, model)) for model, provider in sorted(known.deployments))
 
 
 def _request_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -201,7 +229,7 @@ def _provider_zeros(providers: Collection[str]) -> Iterator[tuple[str, tuple[str
     for provider in sorted(providers):
         call = ("chat", provider, NONE)
         yield "foreword_cost_usd", (provider, NONE, "user")
-        for reason in ("first", "retry", "fallback", "resume"):
+        for reason in get_args(Reason):
             yield from (("foreword_attempts", (provider, NONE, reason, result)) for result in get_args(Result))
         yield "gen_ai_client_operation_duration_seconds", (*call, "")
         yield "gen_ai_server_time_to_first_token_seconds", call

@@ -6,7 +6,7 @@ The one mutable value of a request, owned by the task that serves it. Emits once
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.inflight import Flight
@@ -14,7 +14,8 @@ from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
 from gateway.ports import Clock
-from policies.model import Plan, RequestFacts, RouteClass
+from policies.model import Plan, Price, RequestFacts, RouteClass
+from router.books import total
 from router.cost import cost_nanousd
 from router.types import AttemptRecord, ChatRequest, Usage
 
@@ -66,7 +67,7 @@ Sink = Callable[[Outcome], None]
 
 @dataclass(slots=True, kw_only=True)
 class Trail:
-    """Filled in as the request moves along Flow's line; `close_*` ends it.
+    """Filled in as the request moves along Flow's line; `close_*` ends it. `price_of` takes a deployment's id.
 
     `waited_s`: seconds spent waiting for another worker's call for the same answer.
     """
@@ -74,6 +75,7 @@ class Trail:
     ask: Ask
     clock: Clock
     sink: Sink
+    price_of: Callable[[str], Price | None]
     started_at: float
     facts: RequestFacts
     route_class: RouteClass | None = None
@@ -105,7 +107,7 @@ class Trail:
 
     def attempts(self) -> tuple[AttemptRecord, ...]:
         """Attempts made for this request that have ended; the attempts of a call it joined are its leader's."""
-        return tuple(self.journal)
+        return tuple(map(self._booked, self.journal))
 
     def attempts_so_far(self) -> int:
         """How many attempts were made, the one that is answering now included."""
@@ -130,9 +132,7 @@ class Trail:
             return 0
         if flight.finished is not None:
             return flight.finished.cost_nanousd
-        if flight.opened is None:
-            return 0
-        return cost_nanousd(flight.opened.deployment.price, self.usage())
+        return total(self.attempts())[1]
 
     def saved_nanousd(self) -> int:
         """What a hit or a join did not spend."""
@@ -143,17 +143,30 @@ class Trail:
         return 0
 
     def usage(self) -> Usage:
-        """Tokens of the answer; of an unfinished one an estimate from what was seen, marked so."""
+        """Tokens of every attempt made for the answer; of those that were broken off an estimate, marked so."""
         if self.stored is not None:
             return self.stored.usage
         flight = self.flight
-        if flight is None or (flight.finished is None and flight.opened is None):
-            return Usage()
-        if flight.finished is not None:
+        if flight is not None and flight.finished is not None:
             return flight.finished.usage
+        if flight is None or self.is_leader:
+            return total(self.attempts())[0] or Usage()
+        if flight.opened is None:
+            return Usage()
         # About half of a chunk's wire bytes are envelope; counting them errs towards booking too much.
         produced = flight.sent_bytes // (BYTES_PER_TOKEN * 8)
         return Usage(input_tokens=self.facts.input_tokens, output_tokens=produced, is_estimated=True)
+
+    def _malformed_events(self) -> int:
+        flight = self.flight
+        return flight.finished.malformed_events if self.is_leader and flight and flight.finished else 0
+
+    def _booked(self, attempt: AttemptRecord) -> AttemptRecord:
+        """Return the record with an estimate where a call was broken off before its first token: its prompt is paid."""
+        if attempt.result != "cancelled" or attempt.usage is not None:
+            return attempt
+        usage = Usage(input_tokens=self.facts.input_tokens, is_estimated=True)
+        return replace(attempt, usage=usage, cost_nanousd=cost_nanousd(self.price_of(attempt.deployment_id), usage))
 
     def _close(self, result: Result, status: int, failure: RequestFailed | None) -> None:
         if self.is_closed:
@@ -203,6 +216,7 @@ class Trail:
             interaction_cost_nanousd=(cost or 0) if ask.origin == "user" else 0,
             finish_reasons=finish,
             attempts=self.attempts(),
+            malformed_events=self._malformed_events(),
             error_code=failure.code if failure else "",
             error_type=failure.type if failure else "",
             error_source=failure.source if failure else "",

@@ -59,6 +59,11 @@ class LiteLLMDeployments:
         """LiteLLM's Router, for backends/litellm.py."""
         return self._router
 
+    @property
+    def usable(self) -> tuple[Deployment, ...]:
+        """Every deployment that may be picked."""
+        return tuple(resolved.deployment for resolved in self._by_id.values())
+
     def catalogue(self) -> Catalogue:
         """Return the card of each usable group."""
         return self._catalogue

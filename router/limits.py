@@ -43,6 +43,8 @@ class _Gate:
     in_flight: int = 0
     decreased_at_s: float = float("-inf")
     waiting: int = 0
+    queued: int = 0
+    dropped: int = 0
     tenants: Counter[str] = field(default_factory=Counter)
     queues: dict[Priority, deque[_Waiting]] = field(default_factory=dict)
 
@@ -66,6 +68,14 @@ class ConcurrencyLimits:
         """Return how many callers wait for a place."""
         return self._gate(deployment_id).waiting
 
+    def queued(self, deployment_id: str) -> int:
+        """Return how many callers have begun to wait for a place, ever."""
+        return self._gate(deployment_id).queued
+
+    def dropped(self, deployment_id: str) -> int:
+        """Return how many callers have been sent away without a place, ever; those that left by themselves are not."""
+        return self._gate(deployment_id).dropped
+
     def is_lowered(self, deployment_id: str) -> bool:
         """Say whether a 429 has lowered the limit, and good answers have not raised it again."""
         return self._gate(deployment_id).limit < self._rules.maximum
@@ -85,23 +95,24 @@ class ConcurrencyLimits:
         """
         gate = self._gate(deployment_id)
         if at_most_s <= 0 or gate.tenants[tenant] >= self._rules.queue_per_tenant:
-            return False
+            return _drop(gate)
         if gate.waiting >= self._rules.queue and not self._shed(gate, priority):
-            return False
+            return _drop(gate)
         waiting = _Waiting(tenant=tenant, given=asyncio.get_running_loop().create_future())
         gate.queues.setdefault(priority, deque()).append(waiting)
         gate.waiting += 1
+        gate.queued += 1
         gate.tenants[tenant] += 1
         is_given = False
         try:
             async with asyncio.timeout(at_most_s):
                 is_given = await waiting.given
         except TimeoutError:
-            return False
+            return _drop(gate)
         finally:
             if not is_given:
                 self._leave(deployment_id, gate, priority, waiting)
-        return is_given
+        return is_given or _drop(gate)
 
     def release(self, deployment_id: str) -> None:
         """Give a place back, to whoever has waited longest among those who matter most."""
@@ -163,6 +174,12 @@ class ConcurrencyLimits:
             _forget(gate, waiting)
         elif waiting.given.done() and not waiting.given.cancelled() and waiting.given.result():
             self.release(deployment_id)  # given in the very turn in which its caller was cancelled
+
+
+def _drop(gate: _Gate) -> bool:
+    """Count a caller that was sent away, and return that it has no place."""
+    gate.dropped += 1
+    return False
 
 
 def _forget(gate: _Gate, waiting: _Waiting) -> None:

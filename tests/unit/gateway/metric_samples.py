@@ -12,6 +12,7 @@ CHAT = "/v1/chat/completions"
 KNOWN = KnownLabels(
     models=frozenset({"small", "large"}),
     providers=frozenset({"openai", "anthropic"}),
+    deployments=frozenset({("small", "openai"), ("large", "anthropic")}),
     routes=frozenset({"default", "debate"}),
     endpoints=frozenset({CHAT, "/v1/embeddings"}),
 )
