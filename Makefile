@@ -14,13 +14,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 # $(call timed,what,command): run it and say how long it took; fails as the command fails.
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
-.PHONY: help setup run demo test lint types imports pytest format clean
+.PHONY: help setup run demo test lint types imports pytest format clean bench-hedge
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
 	@echo "make demo    send a debate transcript through the debate pipeline, twice"
 	@echo "make test    install what is needed, then lint, types, imports, pytest"
 	@echo "make setup   only install into .venv"
+	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
 
 setup: .venv/.installed
@@ -43,6 +44,10 @@ demo: setup
 	@exec $(BIN)/foreword demo $(ARGS)
 
 test: lint types imports pytest
+
+# Tail latency with and without hedging, in simulated time; the figures in tests/bench/README.md.
+bench-hedge: setup
+	@exec $(BIN)/python -m tests.bench.hedge
 
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from gateway.outcome import CacheStatus, Result, Source
 from router.errors import ErrorKind
+from router.types import Reason
 
 OTHER = "other"
 NONE = "none"
@@ -94,6 +95,8 @@ COUNTERS = (
     Series("foreword_attempts", "Provider calls", ("provider", "model", "reason", "result")),
     Series("foreword_cost_usd", "Spent on provider calls, in USD", ("provider", "model", "origin")),
     Series("foreword_saved_cost_usd", "Not spent thanks to hits and joins, in USD", ("model", "cache", "origin")),
+    Series("foreword_hedges", "Second calls that raced a late first one", ("result",)),
+    Series("foreword_hedge_cost_usd", "Spent on the calls that lost such a race, in USD"),
     Series("foreword_unpriced_requests", "Provider answers of models without a known price", ("model",)),
     Series("foreword_http_requests", "HTTP exchanges", ("endpoint", "status")),
     Series("foreword_policy_reloads", "Policy loads by result", ("result",)),
@@ -177,6 +180,7 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
     for operation in REDIS_OPERATIONS:
         yield "foreword_redis_duration_seconds", (operation,)
         yield "foreword_redis_failures", (operation,)
+    yield from (("foreword_hedges", (result,)) for result in ("won", "lost"))
     for result in ("loaded", "rejected"):
         yield "foreword_policy_reloads", (result,)
 
@@ -201,7 +205,7 @@ def _provider_zeros(providers: Collection[str]) -> Iterator[tuple[str, tuple[str
     for provider in sorted(providers):
         call = ("chat", provider, NONE)
         yield "foreword_cost_usd", (provider, NONE, "user")
-        for reason in ("first", "retry", "fallback", "resume"):
+        for reason in get_args(Reason):
             yield from (("foreword_attempts", (provider, NONE, reason, result)) for result in get_args(Result))
         yield "gen_ai_client_operation_duration_seconds", (*call, "")
         yield "gen_ai_server_time_to_first_token_seconds", call
