@@ -107,7 +107,6 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
     sink = _sink(metrics, access_log, ledger)
     backends = _backends(settings, clock, deployments)
-    inflight = InFlight(supervisor, history_bytes=settings.max_answer_bytes)
     prices = {deployment.id: deployment.price for deployment in deployments.usable}
     limits, rng = waits_of(settings), random.Random(seed)
     hints = SharedHints(store, clock=clock, known=prices)
@@ -119,7 +118,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         price_of=prices.get,
         attempts=attempts,
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
-        inflight=inflight,
+        inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes),
         leases=Leases(store, clock, supervisor, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
         spawner=supervisor,
         clock=clock,
@@ -132,7 +131,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         store=store,
         ledger=ledger,
         backends=backends,
-        inflight=inflight,
+        inflight=parts.inflight,
         hints=hints,
         watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
         runners=[],

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gateway.outcome import Outcome
 from gateway.series import ERROR_CODES, ERROR_TYPES, OTHER, KnownLabels, closed, lookups_of, operation_of
+from router.books import hedges_of
 from router.types import AttemptRecord
 
 NANO = 1e-9
@@ -93,6 +94,8 @@ class OutcomeRecorder:
     def _record_provider(self, outcome: Outcome, key: _Key) -> None:
         for attempt in outcome.attempts:
             self._record_attempt(attempt, outcome.endpoint)
+        if len(outcome.attempts) > 1:
+            self._record_hedges(outcome)
         provided = self._provided.get(key) or self._find_provided(key)
         if outcome.malformed_events:
             provided.malformed_events(outcome.malformed_events)
@@ -108,6 +111,11 @@ class OutcomeRecorder:
             provided.unpriced(1)
         elif outcome.cost_nanousd:
             provided.cost(outcome.cost_nanousd * NANO)
+
+    def _record_hedges(self, outcome: Outcome) -> None:
+        for hedge in hedges_of(outcome.attempts):
+            self._child("foreword_hedges", "won" if hedge.has_won else "lost")(1)
+            self._child("foreword_hedge_cost_usd")((hedge.wasted_nanousd or 0) * NANO)
 
     def _record_attempt(self, attempt: AttemptRecord, endpoint: str) -> None:
         code = attempt.error_code or ""

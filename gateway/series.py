@@ -106,6 +106,8 @@ COUNTERS = (
     Series("foreword_queue_drops", "Provider calls sent away without a place", _DEPLOYMENT),
     Series("foreword_cost_usd", "Spent on provider calls, in USD", ("provider", "model", "origin")),
     Series("foreword_saved_cost_usd", "Not spent thanks to hits and joins, in USD", ("model", "cache", "origin")),
+    Series("foreword_hedges", "Second calls that raced a late first one", ("result",)),
+    Series("foreword_hedge_cost_usd", "Spent on the calls that lost such a race, in USD"),
     Series("foreword_unpriced_requests", "Provider answers of models without a known price", ("model",)),
     Series("foreword_http_requests", "HTTP exchanges", ("endpoint", "status")),
     Series("foreword_policy_reloads", "Policy loads by result", ("result",)),
@@ -198,6 +200,7 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield name, (provider, model)
         for state in get_args(BreakerState):
             yield "foreword_breaker_transitions", (provider, model, state)
+    yield from (("foreword_hedges", (result,)) for result in ("won", "lost"))
     for result in ("loaded", "rejected"):
         yield "foreword_policy_reloads", (result,)
 

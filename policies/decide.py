@@ -85,6 +85,7 @@ def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
         max_output_tokens=None if route.max_output_tokens is None else cap,
         assemble=route.assemble,
         on_cut=route.on_cut,
+        hedge=route.hedge,
         cache=route.cache,
         reason=_reason(route, ordering.ranked, in_service, view),
         rejected=tuple(rejection for rejection in rejected if rejection.candidate not in in_service),

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from policies.complaints import did_you_mean, shape_problems, value_text
 from policies.document import MAX_BYTES, Document, DocumentError, Problem, decode, parse
-from policies.model import REQUESTED, CacheRules, Match, Policy, Route, TokenRange
+from policies.model import REQUESTED, CacheRules, HedgeRules, Match, Policy, Route, TokenRange
 from policies.names import name_problems
-from policies.schema import CacheSpec, DefaultsSpec, MatchSpec, ObjectiveSpec, PolicySpec, RouteSpec
+from policies.schema import CacheSpec, DefaultsSpec, HedgeSpec, MatchSpec, ObjectiveSpec, PolicySpec, RouteSpec
 
 _ENTRY_KEYS = ("model_name", "litellm_params", "model_info")
 
@@ -157,6 +157,7 @@ def _route(spec: RouteSpec, defaults: DefaultsSpec) -> Route:
         assemble=spec.assemble,
         on_cut=spec.on_cut,
         epoch=spec.epoch,
+        hedge=None if spec.hedge is None else _hedge(spec.hedge),
     )
 
 
@@ -181,6 +182,10 @@ def _cache(spec: CacheSpec) -> CacheRules:
         partition_by_user=spec.partition_by_user,
         normalise=tuple(spec.normalise),
     )
+
+
+def _hedge(spec: HedgeSpec) -> HedgeRules:
+    return HedgeRules(after=int(spec.after.removeprefix("p")) / 100, max=spec.max, budget_ratio=spec.budget_ratio)
 
 
 def _failed(problems: list[Problem]) -> DocumentError:

@@ -139,6 +139,19 @@ class CacheRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeRules:
+    """When a second call may race a first one that is late, and how often.
+
+    `after` is the share of recent times to first token that must have passed (0.95: p95), `max` the hedges of one
+    request, `budget_ratio` the most of the route's requests, and of its spend, that hedges may be.
+    """
+
+    after: float = 0.95
+    max: int = 1
+    budget_ratio: float = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One rule of a policy: which requests, which models, in which order, cached how, by when.
 
@@ -157,6 +170,7 @@ class Route:
     assemble: bool = False
     on_cut: OnCut = "resume"
     epoch: int = 0
+    hedge: HedgeRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +240,7 @@ class Plan:
     reason: str
     rejected: tuple[Rejection, ...] = field(default=())
     on_cut: OnCut = "resume"
+    hedge: HedgeRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

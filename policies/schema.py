@@ -131,6 +131,18 @@ class CacheSpec(Spec):
     normalise: list[Normaliser] = Field(default=[], description="volatile parts that the exact key ignores")
 
 
+class HedgeSpec(Spec):
+    """When a second call may race one that is late."""
+
+    after: Literal["p90", "p95", "p99"] = Field(
+        default="p95", description="of the model's recent times to first token: how long to wait before hedging"
+    )
+    max: Annotated[int, Field(ge=1, le=3)] = Field(default=1, description="hedges of one request, one at a time")
+    budget_ratio: Annotated[float, Field(gt=0, le=0.1)] = Field(
+        default=0.02, description="most of the route's requests, and of its spend, that hedges may be"
+    )
+
+
 class ObjectiveSpec(Spec):
     """An order other than the one given."""
 
@@ -192,6 +204,7 @@ class RouteSpec(Spec):
     cache: CacheSpec = Field(default=CacheSpec(), description="what may be given again, and for how long")
     assemble: bool = Field(default=False, description="send only complete answers, streams included")
     on_cut: OnCut = Field(default="resume", description="what a stream that breaks off gets: see README.md")
+    hedge: HedgeSpec | None = Field(default=None, description="whether a late first token is raced: see README.md")
     epoch: Annotated[int, Field(ge=0)] = Field(default=0, description="raise it to forget all stored answers")
 
 

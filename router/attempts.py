@@ -1,4 +1,4 @@
-"""Makes all attempts of one request: the only place that retries, falls back or resumes.
+"""Makes all attempts of one request: the only place that retries, falls back, hedges or resumes.
 
 Must not own the deadline (the caller does), choose models (the plan has) or log.
 """
@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from functools import partial
 
 from policies.model import Plan
 from router.books import finished_event
 from router.deadlines import DEFAULT_LIMITS, Limits
-from router.errors import AttemptsFailed, ProviderError
+from router.errors import ProviderError
+from router.hedge import Entrant, Hedging, Race
 from router.itinerary import Itinerary, Surroundings, Turn
 from router.leg import Leg
 from router.ports import Backend, BreakerHints, Clock, Deployments
 from router.reading import Reading
-from router.resume import Continuation, Diverged, Way, cap_left, frame_of, ways_of, with_prefill
+from router.resume import Continuation, Diverged, cap_left, frame_of, ways_of, with_prefill
+from router.run import Run
 from router.steps import is_blameless
 from router.traffic import Traffic
 from router.types import AnswerEvent, AttemptRecord, Block, Call, ChatRequest, Opened, Priority
@@ -26,39 +28,10 @@ from router.usage import BYTES_PER_TOKEN
 __all__ = ["DEFAULT_LIMITS", "Attempts", "Limits"]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Run:
-    """One request on its way: what it asks, what has been tried, and who answers now."""
-
-    request: ChatRequest
-    plan: Plan
-    traceparent: str | None
-    started_s: float
-    way: Itinerary
-    attempts: list[AttemptRecord]
-    keep_text_bytes: int
-    turn: Turn | None = None
-    leg: Leg | None = None
-    error: ProviderError | None = None
-    first_events: bytes = b""
-    rejoined: Continuation | None = None
-    ways_left: list[Way] = field(default_factory=list)
-
-    def failed(self, error: ProviderError | None = None) -> AttemptsFailed:
-        shown = error or self.error or self.way.error
-        assert shown is not None
-        return AttemptsFailed(shown, tuple(self.attempts))
-
-    @property
-    def is_held(self) -> bool:
-        """Whether nothing may be delivered before the answer is complete."""
-        return self.plan.on_cut == "hold" or not self.request.stream
-
-
 class Attempts:
     """Runs plans against deployments. Holds no state of a request; one instance serves them all.
 
-    `traffic` is what it has learnt of the deployments, for gauges. `hints` are what other processes have.
+    `traffic` and `hedging` are what it has learnt of the deployments. `hints` are what other processes have.
     """
 
     def __init__(
@@ -76,6 +49,7 @@ class Attempts:
         self._clock = clock
         self._limits = limits
         self._reading = Reading(backends, clock, limits, self.traffic.deadlines)
+        self.hedging = Hedging(self.traffic, limits)
         self._around = Surroundings(deployments=deployments, traffic=self.traffic, clock=clock, rng=rng, limits=limits)
 
     async def run(
@@ -99,6 +73,7 @@ class Attempts:
         run = self._begin(request, plan, traceparent, journal, priority, tenant)
         try:
             leg = await self._reach(run)
+            run.hedges_left = 0
             if leg.is_streamed:
                 yield Opened(
                     deployment=leg.deployment,
@@ -124,11 +99,11 @@ class Attempts:
         journal: list[AttemptRecord] | None,
         priority: Priority,
         tenant: str,
-    ) -> _Run:
+    ) -> Run:
         now_s = self._clock.monotonic()
         self.traffic.budget.request(now_s)
         may_resume = plan.on_cut == "resume" and request.stream and request.dialect == "chat"
-        return _Run(
+        return Run(
             request=request,
             plan=plan,
             traceparent=traceparent,
@@ -136,23 +111,22 @@ class Attempts:
             attempts=[] if journal is None else journal,
             way=Itinerary(self._around, request, plan, started_s=now_s, priority=priority, tenant=tenant),
             keep_text_bytes=self._limits.max_held_bytes if may_resume else 0,
+            hedges_left=self.hedging.begin(plan, priority, now_s) if plan.hedge is not None else 0,
         )
 
     # Until the first token: failures are values, and the next step is decided from them.
 
-    async def _reach(self, run: _Run) -> Leg:
+    async def _reach(self, run: Run) -> Leg:
         """Return the first leg that has something to give. Raises AttemptsFailed."""
         turn = await run.way.first()
         while turn is not None:
             error = await self._ask(run, turn, run.request)
             if error is None and run.leg is not None:
                 return run.leg
-            turn = await (run.way.beyond(turn) if error is None else run.way.after(turn, error))
+            turn = await (run.way.beyond(turn) if error is None else run.way.after(run.turn or turn, error))
         raise run.failed()
 
-    async def _ask(
-        self, run: _Run, turn: Turn, request: ChatRequest, *, cap: int | None = None
-    ) -> ProviderError | None:
+    async def _ask(self, run: Run, turn: Turn, request: ChatRequest, *, cap: int | None = None) -> ProviderError | None:
         """Make one attempt, up to the first token (up to the end where held); return what went wrong.
 
         `run.leg` is then the leg that answers; None without an error: nobody was asked, there was no place.
@@ -160,35 +134,71 @@ class Attempts:
         run.leg = None
         if not await run.way.enter(turn):
             return None
+        entrant = self._entrant(run, turn, request, cap)
+        leg = run.leg = entrant.leg
         run.turn = turn
-        leg = run.leg = Leg(
-            turn.deployment,
-            turn.reason,
-            request,
-            self._clock.monotonic(),
-            gap_s=self._limits.gap_s,
-            keep_text_bytes=run.keep_text_bytes,
-        )
-        plan = run.plan
-        is_assembled = plan.assemble and request.dialect == "chat" and not request.stream
+        if run.hedges_left and entrant.call.stream:
+            leg = await self._race(run, entrant)
+        else:
+            await self._open(run, entrant)
+        if leg.error is None and run.is_held:
+            try:
+                await self._reading.hold_all(leg)
+            except ProviderError as error:
+                await self._failed(run, leg, error)
+        return leg.error
+
+    def _entrant(self, run: Run, turn: Turn, request: ChatRequest, cap: int | None = None) -> Entrant:
+        now_s, gap_s = self._clock.monotonic(), self._limits.gap_s
         call = Call(
             request=request,
             deployment=turn.deployment,
-            stream=request.stream or is_assembled,
-            max_output_tokens=plan.max_output_tokens if cap is None else cap,
+            stream=request.stream or run.is_assembled,
+            max_output_tokens=run.plan.max_output_tokens if cap is None else cap,
             traceparent=run.traceparent,
         )
+        leg = Leg(turn.deployment, turn.reason, request, now_s, gap_s=gap_s, keep_text_bytes=run.keep_text_bytes)
+        return Entrant(turn=turn, leg=leg, call=call)
+
+    async def _open(self, run: Run, entrant: Entrant) -> None:
         try:
-            await self._reading.open(leg, call, is_last=turn.is_last)
-            if run.is_held:
-                await self._reading.hold_all(leg)
+            await self._reading.open(entrant.leg, entrant.call, is_last=entrant.turn.is_last)
         except ProviderError as error:
-            await self._failed(run, leg, error)
-        return leg.error
+            await self._failed(run, entrant.leg, error)
+
+    # Two at once: whoever gives the first token becomes `run.leg`.
+
+    async def _race(self, run: Run, first: Entrant) -> Leg:
+        """Open `first` or, once it is late, whoever is faster; return the winner, or the one whose error counts."""
+        after_s = self.hedging.after_s(run.plan, first.call, self._clock.monotonic())
+        if after_s is None:
+            await self._open(run, first)
+            return first.leg
+        race = Race(first, open=partial(self._open, run), join=partial(self._join, run, first, after_s))
+        try:
+            winner = await race.run()
+            run.turn, run.leg = winner.turn, winner.leg
+            run.error = winner.leg.error or run.error
+        finally:
+            loser = race.loser(run.leg)
+            if loser is not None:
+                loser.leg.is_unused = True
+                await self._close(run, loser.leg)
+        if loser is first and first.leg.error is None:
+            self.hedging.outrun(first, self._clock.monotonic())
+        return winner.leg
+
+    async def _join(self, run: Run, first: Entrant, after_s: float) -> Entrant | None:
+        await self._clock.sleep(after_s)
+        turn = await self.hedging.enter(run.plan, run.way, first, self._clock.monotonic)
+        if turn is None:
+            return None
+        run.hedges_left -= 1
+        return self._entrant(run, turn, run.request)
 
     # After it: somebody else goes on, or it is the end of the run.
 
-    async def _next_block(self, run: _Run) -> bytes:
+    async def _next_block(self, run: Run) -> bytes:
         """Return the next events for the client, b"" once the answer is complete. Raises AttemptsFailed."""
         while True:
             leg = run.leg
@@ -214,7 +224,7 @@ class Attempts:
                 await self._close(run, leg)
                 await self._resume(run, leg, None)
 
-    async def _resume(self, run: _Run, broken: Leg, error: ProviderError | None) -> None:
+    async def _resume(self, run: Run, broken: Leg, error: ProviderError | None) -> None:
         """Make `run.leg` one that goes on where `broken` ended. Raises AttemptsFailed with the first cut's error.
 
         `error` None: the leg was well, but what it said did not fit.
@@ -239,7 +249,7 @@ class Attempts:
                 run.turn, run.ways_left = turn, []
         raise run.failed(shown)
 
-    async def _next_way(self, run: _Run, error: ProviderError | None, sent: str) -> Turn | None:
+    async def _next_way(self, run: Run, error: ProviderError | None, sent: str) -> Turn | None:
         """Return whom to ask to go on; `run.ways_left` then begins with how."""
         turn = run.turn
         assert turn is not None
@@ -253,19 +263,21 @@ class Attempts:
 
     # Books.
 
-    async def _failed(self, run: _Run, leg: Leg, error: ProviderError) -> None:
+    async def _failed(self, run: Run, leg: Leg, error: ProviderError) -> None:
         leg.error = run.error = error
         if not is_blameless(error):
             self._deployments.failed(leg.deployment, error)
         await self._close(run, leg)
 
-    async def _close(self, run: _Run, leg: Leg) -> None:
+    async def _close(self, run: Run, leg: Leg) -> None:
         """Release the leg and write it down, once."""
         if leg.is_closed:
             return
         now_s = self._clock.monotonic()
         record = leg.record(run.started_s, now_s)
         run.attempts.append(record)
+        if run.plan.hedge is not None and not leg.is_unused:
+            self.hedging.ended(run.plan, record, now_s)
         deployment, traffic = leg.deployment, self.traffic
         if record.result == "ok":
             self._deployments.succeeded(deployment)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from router.leg import Leg
 from router.resume import Continuation
 from router.types import AttemptRecord, ChatRequest, Finished, Usage
 from router.usage import estimated_usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hedge:
+    """One race: whether the second call gave the first token, and what the other one costs (None: no known price)."""
+
+    has_won: bool
+    wasted_nanousd: int | None
 
 
 def total(attempts: Sequence[AttemptRecord]) -> tuple[Usage | None, int | None]:
@@ -49,6 +58,18 @@ def finished_event(
         headers=leg.headers,
         malformed_events=leg.malformed_events,
     )
+
+
+def hedges_of(attempts: Sequence[AttemptRecord]) -> tuple[Hedge, ...]:
+    """Return what became of each hedge. Whoever loses a race is written down first, the winner when it is done."""
+    found = []
+    for place, attempt in enumerate(attempts):
+        if attempt.reason == "hedge":
+            before = attempts[place - 1] if place else None
+            has_won = attempt.result == "ok" or (before is not None and before.result == "cancelled")
+            loser = before if has_won else attempt
+            found.append(Hedge(has_won=has_won, wasted_nanousd=loser.cost_nanousd if loser is not None else 0))
+    return tuple(found)
 
 
 def _sum(usages: Sequence[Usage]) -> Usage | None:

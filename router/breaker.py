@@ -82,6 +82,14 @@ class Breakers:
         self._changes.clear()
         return taken
 
+    def failure_ratio(self, deployment_id: str, now_s: float) -> float:
+        """Return the share of recent calls that failed; calls before the first failure ever are not counted."""
+        found = self._by_id.get(deployment_id)
+        if found is None:
+            return 0.0
+        calls, failed = found.calls.move(now_s), found.failed.move(now_s)
+        return failed / calls if calls else 0.0
+
     def would_admit(self, deployment_id: str, now_s: float) -> bool:
         """Say whether `admit` would say yes, without taking the probe."""
         if self._hints is not None:

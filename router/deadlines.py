@@ -36,6 +36,8 @@ class Limits:
     `max_attempts`: of one request. `max_held_bytes`: of an answer that is delivered only when complete, and of text
     kept to resume a stream.
     `retry_ratio` of the last 10 s of requests, and `retries_per_s` more, may be repeated.
+    Hedges need `hedge_samples` first tokens to learn from, and deployments that use at most `hedge_busy_ratio` of their
+    limit and fail at most `hedge_error_ratio`; their own budget looks `hedge_window_s` back.
     """
 
     first_token_ratio: float = 3.0
@@ -61,6 +63,10 @@ class Limits:
     max_held_bytes: int = 8 * 1024 * 1024
     retry_ratio: float = 0.1
     retries_per_s: float = 1.0
+    hedge_samples: int = 200
+    hedge_busy_ratio: float = 0.7
+    hedge_error_ratio: float = 0.05
+    hedge_window_s: int = 600
     breaker: BreakerRules = DEFAULT_BREAKER
     concurrency: ConcurrencyRules = DEFAULT_CONCURRENCY
 
@@ -92,6 +98,11 @@ class Deadlines:
         p95_s = self.quantile(request, deployment, "whole", 0.95, now_s, at_least=limits.cold_samples)
         learnt_s = limits.cold_whole_s if p95_s is None else max(limits.whole_floor_s, limits.first_token_ratio * p95_s)
         return max(learnt_s, limits.last_whole_s) if is_last else learnt_s
+
+    def hedge_after_s(self, request: ChatRequest, deployment: Deployment, share: float, now_s: float) -> float | None:
+        """Return when a first token is so late that it may be raced, None while too few are known."""
+        at_least = self._limits.hedge_samples
+        return self.quantile(request, deployment, "first_token", share, now_s, at_least=at_least)
 
     def quantile(
         self,

@@ -91,15 +91,33 @@ class Itinerary:
             if not is_in and may_go:
                 traffic.breakers.abandoned(name)
         if is_in:
-            self._tries[name] = self._tries.get(name, 0) + 1
-            self._count += 1
-            self._asked_at[turn.position] = self._asked_at.get(turn.position, 0) + 1
+            self._note_entry(turn)
             return True
         self._passed[name] = replace(turn, is_forced=True)  # it has been waited for: no last resort
         self.error = self.error or ProviderError(
             f"{turn.deployment.provider} is busy: no place in the queue", kind="overloaded", source="gateway"
         )
         return False
+
+    async def rival(self, turn: Turn) -> Turn | None:
+        """Return who could race a late turn: another deployment of its group, else of the models after it."""
+        exclude = frozenset({turn.deployment.id, *self._tries, *self._passed})
+        for position in range(turn.position, len(self._plan.candidates)):
+            if (found := await self._pick(position, "hedge", exclude)) is not None:
+                return found
+        return None
+
+    def enter_at_once(self, turn: Turn) -> bool:
+        """Take a place for a hedge if there is one now, the breaker is closed and the shared budget allows it."""
+        name = turn.deployment.id
+        places, breakers = self._around.traffic.places, self._around.traffic.breakers
+        if breakers.state(name) != "closed" or not places.take(name):
+            return False
+        if not self.may_repeat():
+            places.release(name)
+            return False
+        self._note_entry(turn)
+        return True
 
     async def beyond(self, turn: Turn) -> Turn | None:
         """Return who comes after a turn that was not let in."""
@@ -248,6 +266,12 @@ class Itinerary:
         if card is None or refused is None or card.context_window is None or refused.context_window is None:
             return True
         return card.context_window > refused.context_window
+
+    def _note_entry(self, turn: Turn) -> None:
+        name = turn.deployment.id
+        self._tries[name] = self._tries.get(name, 0) + 1
+        self._count += 1
+        self._asked_at[turn.position] = self._asked_at.get(turn.position, 0) + 1
 
     def _note_missing(self, missing: NoDeployment) -> None:
         if self.error is None:

@@ -150,8 +150,11 @@ class Leg:
         )
 
     def charged_usage(self) -> Usage | None:
-        """Return what the provider will charge, an estimate where it did not say; None where it gave no answer."""
-        if self.body is None and not self.has_token:
+        """Return what the provider will charge, an estimate where it did not say; None where it gave no answer.
+
+        One that was outrun (`is_unused`) is charged for its input, though it had not answered yet.
+        """
+        if self.body is None and not self.has_token and (self.error is not None or not self.is_unused):
             return None
         return self.usage or estimated_usage(self._request, self.output_bytes)
 

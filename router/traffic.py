@@ -39,6 +39,16 @@ class Traffic:
             return False
         return self.breakers.would_admit(deployment_id, now_s)
 
+    def is_calm(self, deployment_id: str, now_s: float) -> bool:
+        """Say whether the deployment can take part in a hedge: well, not held off, and with room to spare."""
+        limits, breakers = self._limits, self.breakers
+        if breakers.state(deployment_id) != "closed" or self.held_s(deployment_id, now_s):
+            return False
+        if breakers.failure_ratio(deployment_id, now_s) > limits.hedge_error_ratio:
+            return False
+        allowed = limits.hedge_busy_ratio * self.places.limit(deployment_id)
+        return self.places.in_flight(deployment_id) <= allowed and not self.places.waiting(deployment_id)
+
     def succeeded(
         self, request: ChatRequest, deployment: Deployment, *, first_token_s: float, is_streamed: bool, now_s: float
     ) -> None:

@@ -15,7 +15,7 @@ Priority = Literal["interactive", "hedge", "refresh", "warm"]
 SHED_ORDER: tuple[Priority, ...] = ("warm", "refresh", "hedge", "interactive")
 """Who is sent away first where there is no room."""
 
-Reason = Literal["first", "retry", "fallback", "resume"]
+Reason = Literal["first", "retry", "fallback", "resume", "hedge"]
 """Why an attempt was made."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from router.types import Reason
 from tests.unit.gateway.metric_samples import CHAT, answered, attempt, make, outcome, samples, value
 
 
@@ -93,3 +94,16 @@ def test_only_what_a_user_asked_for_is_an_interaction() -> None:
     assert value(found, "foreword_interaction_duration_seconds_count", cache="miss") == 1
     assert value(found, "foreword_requests_total") == 3
     assert value(found, "foreword_cost_usd_total") == pytest.approx(0.006)
+
+
+@pytest.mark.parametrize("has_won", [True, False])
+def test_a_hedge_counts_as_won_or_lost_with_what_its_loser_cost(has_won: bool) -> None:
+    metrics = make()
+    reasons: tuple[Reason, Reason] = ("first", "hedge") if has_won else ("hedge", "first")
+    lost = attempt(reason=reasons[0], result="cancelled", cost_nanousd=3_000_000)
+    metrics.record(answered(attempts=(lost, attempt(reason=reasons[1]))))
+    found = samples(metrics)
+    assert value(found, "foreword_hedges_total", result="won") == has_won
+    assert value(found, "foreword_hedges_total", result="lost") == (not has_won)
+    assert value(found, "foreword_hedge_cost_usd_total") == pytest.approx(0.003)
+    assert value(found, "foreword_attempts_total", reason="hedge") == 1

@@ -7,6 +7,7 @@ import pytest
 from policies.decide import choose, match, output_cap
 from policies.model import (
     CacheRules,
+    HedgeRules,
     Match,
     ModelCard,
     NoCandidate,
@@ -222,10 +223,11 @@ def test_the_last_model_that_satisfies_the_policy_is_never_ejected() -> None:
 
 def test_a_plan_carries_the_limits_of_its_route() -> None:
     rules = CacheRules(exact_ttl_s=5.0)
-    route = replace(ROUTE, candidates=("cheap",), deadline_s=7.0, assemble=True, cache=rules)
+    hedge = HedgeRules(budget_ratio=0.01)
+    route = replace(ROUTE, candidates=("cheap",), deadline_s=7.0, assemble=True, cache=rules, hedge=hedge)
     plan = planned(route)
     assert (plan.route, plan.policy, plan.policy_version) == ("only", "example", "0123456789ab")
-    assert (plan.deadline_s, plan.assemble, plan.cache) == (7.0, True, rules)
+    assert (plan.deadline_s, plan.assemble, plan.cache, plan.hedge) == (7.0, True, rules, hedge)
 
 
 def test_a_name_as_long_as_a_body_is_not_repeated_whole() -> None:

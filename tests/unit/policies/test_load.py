@@ -7,7 +7,7 @@ import pytest
 
 from policies.document import DocumentError
 from policies.load import load_policy, read_text
-from policies.model import CacheRules, Match, Policy, Route, TokenRange
+from policies.model import CacheRules, HedgeRules, Match, Policy, Route, TokenRange
 from tests.unit.policies.examples import GROUPS, MINIMAL
 
 FULL = """\
@@ -29,6 +29,7 @@ routes:
     cache: {exact_ttl: 30d, max_temperature: null, partition_by_user: true, normalise: [clock_in_system]}
     assemble: true
     on_cut: hold
+    hedge: {after: p99, max: 2, budget_ratio: 0.01}
     epoch: 3
   - name: rest
     match: {any: true}
@@ -72,6 +73,7 @@ def test_every_key_becomes_a_field() -> None:
         assemble=True,
         on_cut="hold",
         epoch=3,
+        hedge=HedgeRules(after=0.99, max=2, budget_ratio=0.01),
     )
     assert policy.routes[0] == first
     assert (policy.name, policy.tenants, dict(policy.models)) == ("full", ("a", "b-*"), {"small": "gpt-4o-mini"})
@@ -101,9 +103,7 @@ def test_the_version_is_the_hash_of_the_text() -> None:
     assert load(MINIMAL + "# a comment\n").version != load(MINIMAL).version
 
 
-@pytest.mark.parametrize(
-    "key", ["quality: {floor: 1}", "selector: {type: fixed}", "cascade: {}", "tier: {}", "hedge: {}"]
-)
+@pytest.mark.parametrize("key", ["quality: {floor: 1}", "selector: {type: fixed}", "cascade: {}", "tier: {}"])
 def test_keys_that_this_version_does_not_read_are_refused(key: str) -> None:
     (problem,) = problems_of(with_route(key))
     name = key.split(":", maxsplit=1)[0]
@@ -132,6 +132,9 @@ def test_the_semantic_cache_is_not_accepted_before_it_exists() -> None:
         ("epoch: -5", "f.yaml:7: routes[0].epoch: -5: must be >= 0"),
         ("epoch: true", "f.yaml:7: routes[0].epoch: true: must be a whole number"),
         ("on_cut: retry", "f.yaml:7: routes[0].on_cut: retry: must be 'resume', 'error' or 'hold'"),
+        ("hedge: {max: 0}", "f.yaml:7: routes[0].hedge.max: 0: must be >= 1"),
+        ("hedge: {after: p80}", "f.yaml:7: routes[0].hedge.after: p80: must be 'p90', 'p95' or 'p99'"),
+        ("hedge: {budget_ratio: 0.2}", "f.yaml:7: routes[0].hedge.budget_ratio: 0.2: must be <= 0.1"),
         ("assemble: 1", "f.yaml:7: routes[0].assemble: 1: must be true or false"),
         ("max_output_tokens: '5'", "f.yaml:7: routes[0].max_output_tokens: 5: must be a whole number"),
         ("objective: cheap", "f.yaml:7: routes[0].objective: cheap: must be fixed or {minimise: cost}"),
@@ -245,3 +248,10 @@ def test_a_file_is_read_within_bounds(tmp_path: Path) -> None:
         read_text(tmp_path / "large.yaml", source="large")
     with pytest.raises(DocumentError, match=r"absent:1: \(file\): No such file or directory: a file that can be read"):
         read_text(tmp_path / "absent.yaml", source="absent")
+
+
+def test_a_route_is_hedged_only_where_it_says_so_and_then_by_these_defaults() -> None:
+    assert load(MINIMAL).routes[0].hedge is None
+    assert load(with_route("hedge: {}", "{any: true}")).routes[0].hedge == HedgeRules(
+        after=0.95, max=1, budget_ratio=0.02
+    )

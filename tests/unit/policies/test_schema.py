@@ -45,12 +45,12 @@ def test_the_shipped_files_satisfy_the_editors_schema(name: str) -> None:
 
 
 def test_the_editors_schema_refuses_an_unknown_key() -> None:
-    with pytest.raises(jsonschema.ValidationError, match="hedge"):
+    with pytest.raises(jsonschema.ValidationError, match="hedged"):
         jsonschema.validate(
             {
                 "version": 1,
                 "policy": "x",
-                "routes": [{"name": "a", "match": {"any": True}, "candidates": ["requested"], "hedge": {}}],
+                "routes": [{"name": "a", "match": {"any": True}, "candidates": ["requested"], "hedged": {}}],
             },
             json.loads(json_schema_text()),
         )

@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from policies.model import CacheRules, Catalogue, ModelCard, OnCut, Plan, Price, Rates
+from policies.model import CacheRules, Catalogue, HedgeRules, ModelCard, OnCut, Plan, Price, Rates
 from router.attempts import Attempts, Limits
 from router.backends.openai_wire import OpenAIWire
 from router.errors import AttemptsFailed, NoDeployment, ProviderError
 from router.ports import Backend, BreakerHints
-from router.types import AnswerEvent, AttemptRecord, Block, ChatRequest, Deployment, Finished
+from router.types import AnswerEvent, AttemptRecord, Block, ChatRequest, Deployment, Finished, Priority
 from tests.provider import ScriptedProvider
 
 RATES = Rates(input=1_000_000, cached_input=500_000, cache_write=1_000_000, output=2_000_000, reasoning=2_000_000)
@@ -121,6 +121,8 @@ class Bench:
         assemble: bool = False,
         on_cut: OnCut = "resume",
         deadline_s: float = 30.0,
+        hedge: HedgeRules | None = None,
+        priority: Priority = "interactive",
         **fields: object,
     ) -> AsyncGenerator[AnswerEvent, None]:
         document: dict[str, object] = {"model": "any", "messages": [{"role": "user", "content": "hi"}], **fields}
@@ -143,8 +145,9 @@ class Bench:
             cache=CacheRules(),
             reason="test",
             on_cut=on_cut,
+            hedge=hedge,
         )
-        return self.attempts(limits).run(request, plan, traceparent=None, journal=self.journal)
+        return self.attempts(limits).run(request, plan, traceparent=None, journal=self.journal, priority=priority)
 
     def tried(self) -> list[tuple[str, str, str]]:
         return [(record.deployment_id, record.reason, record.error_code or record.result) for record in self.journal]
