@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from gateway.cache.admission import is_good, may_join, may_serve
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import ExactCache, Hit
-from gateway.cache.inflight import Flight, InFlight, Spawner
+from gateway.cache.inflight import Flight, InFlight
 from gateway.cache.key import exact_key, is_storable
 from gateway.cache.lease import Lease, Leases, lease_name
 from gateway.delivery import Reply, deliver, replay
 from gateway.errors import RequestFailed, from_no_candidate, http_failure
-from gateway.ports import Clock
+from gateway.ports import Clock, Spawner
 from gateway.trail import Ask, Sink, Trail
 from policies.book import PolicyBook
 from policies.decide import choose, match

@@ -27,8 +27,7 @@ from gateway.trail import CacheControl
 from policies.model import Catalogue
 from router.facts import BadRequest, DoorLimits
 from router.types import Usage
-
-BYTES_PER_TOKEN = 4
+from router.usage import BYTES_PER_TOKEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from typing import Protocol
 
 
@@ -44,3 +45,11 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, delay_s: float) -> None: ...
+
+
+class Spawner(Protocol):
+    """The part of the Supervisor that the cache needs: work that outlives the request which began it."""
+
+    def spawn(self, coro: Coroutine[object, object, None], *, name: str) -> asyncio.Task[None]:
+        """Start `coro` as a task that is kept until it ends."""
+        ...

@@ -18,8 +18,7 @@ from policies.model import Plan, Price, RequestFacts, RouteClass
 from router.books import total
 from router.cost import cost_nanousd
 from router.types import AttemptRecord, ChatRequest, Usage
-
-BYTES_PER_TOKEN = 4
+from router.usage import BYTES_PER_TOKEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,10 @@ import orjson
 
 from policies.model import Capability, Dialect, RequestFacts
 from router.types import ChatRequest
+from router.usage import BYTES_PER_TOKEN
 
 IMAGE_TOKENS = 765
 """Estimate for one image part: OpenAI's published cost of a 1024 x 1024 image in high detail."""
-BYTES_PER_TOKEN = 4
 EXACT_INT_LIMIT = 2**63
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Protocol
 
+from gateway.ports import Spawner
 from router.errors import AttemptsFailed, NoDeployment
 from router.types import AnswerEvent, Block, Finished, Opened
 
@@ -27,12 +27,6 @@ class DeadlineExceeded(Exception):
 
 class Interrupted(Exception):
     """The gateway ended the call itself: nobody was left to read it, it is shutting down, or it found a bug."""
-
-
-class Spawner(Protocol):
-    """The part of the Supervisor that this table needs."""
-
-    def spawn(self, coro: Coroutine[object, object, None], *, name: str) -> asyncio.Task[None]: ...
 
 
 class Flight:

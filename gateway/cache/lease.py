@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from gateway.ports import Clock, StoreUnavailable
+from gateway.ports import Clock, Spawner, StoreUnavailable
 from gateway.supervisor import SupervisorClosed
 
 POLL_S = 0.02
@@ -32,12 +32,6 @@ class Claims(Protocol):
     async def release(self, key: str, value: bytes) -> bool:
         """Give `key` up if it still holds `value`; return whether it did."""
         ...
-
-
-class Spawner(Protocol):
-    """The part of the Supervisor that giving up a lease needs."""
-
-    def spawn(self, coro: Coroutine[object, object, None], *, name: str) -> asyncio.Task[None]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
