@@ -1,21 +1,19 @@
 """The store of record: Redis 6.2 or later, on one connection that concurrent callers share.
 
-The only module that knows the redis library. Every command names one key, so that a Cluster can follow; cache keys
+Every command names one key, so that a Cluster can follow; cache keys
 bring their own hash tag. Never logs: callers read `state` or pass `on_transition`.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Self
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.exceptions import RedisError, ResponseError
-
 from gateway.clock import SystemClock
-from gateway.lane import Command, Lane, LinkDown, Refused, State, Transition
+from gateway.lane import Command, Lane, Refused, State, Transition
 from gateway.ports import Clock, StoreUnavailable
+from gateway.redis_link import Connection
+from gateway.redis_replies import elements, integer, mapping, optional, pair, text
 from gateway.supervisor import Supervisor
 
 PAGE = 500
@@ -50,7 +48,7 @@ class RedisStore:
         self._clock = clock or SystemClock()
         self._on_call = on_call
         self._lane = Lane(
-            _Connection(url, ping_timeout_s=timeout_s),
+            Connection(url, ping_timeout_s=timeout_s),
             supervisor=supervisor,
             timeout_s=timeout_s,
             probe_interval_s=probe_interval_s,
@@ -78,7 +76,7 @@ class RedisStore:
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None where there is none or it has expired. Raises StoreUnavailable."""
-        return _optional(await self._ask("GET", key))
+        return optional(await self._ask("GET", key))
 
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Store for `ttl_s` seconds, replacing; 0 or less only deletes. Raises StoreUnavailable."""
@@ -93,11 +91,11 @@ class RedisStore:
 
     async def release(self, key: str, value: bytes) -> bool:
         """Delete `key` if it holds `value`, atomically; return whether it did. Raises StoreUnavailable."""
-        return _integer(await self._ask("EVAL", _RELEASE, 1, key, value)) == 1
+        return integer(await self._ask("EVAL", _RELEASE, 1, key, value)) == 1
 
     async def delete(self, keys: Sequence[str]) -> int:
         """Delete and return how many existed. Raises StoreUnavailable."""
-        return sum(_integer(reply) for reply in await self._ask_all([("UNLINK", key) for key in keys]))
+        return sum(integer(reply) for reply in await self._ask_all([("UNLINK", key) for key in keys]))
 
     async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None:
         """Append in one round trip; the stream keeps `max_entries` and up to a node (about 100) more.
@@ -112,18 +110,18 @@ class RedisStore:
 
         An id is `{Unix milliseconds}-{number}`; "0-0" reads from the start."""
         reply = await self._ask("XRANGE", stream, f"({after}", "+", "COUNT", limit)
-        return [(_text(entry_id), _fields(fields)[b"d"]) for entry_id, fields in map(_pair, _list(reply))]
+        return [(text(entry_id), mapping(fields)[b"d"]) for entry_id, fields in map(pair, elements(reply))]
 
     async def hash_get(self, key: str, field: str) -> bytes | None:
         """Return one field of a hash, None where there is none. Raises StoreUnavailable."""
-        return _optional(await self._ask("HGET", key, field))
+        return optional(await self._ask("HGET", key, field))
 
     async def hash_set(self, key: str, field: str, value: bytes, *, only_new: bool = False) -> bool:
         """Set one field of a hash, atomically, and return whether it was written (`only_new`: unless it was there).
 
         Raises StoreUnavailable, after which the field may be written."""
         if only_new:
-            return _integer(await self._ask("HSETNX", key, field, value)) == 1
+            return integer(await self._ask("HSETNX", key, field, value)) == 1
         await self._ask("HSET", key, field, value)
         return True
 
@@ -132,27 +130,34 @@ class RedisStore:
         found: dict[str, bytes] = {}
         cursor = "0"
         while True:
-            after, elements = _pair(await self._ask("HSCAN", key, cursor, "COUNT", PAGE))
-            found.update((_text(field), value) for field, value in _fields(elements).items())
-            cursor = _text(after)
+            after, found_now = pair(await self._ask("HSCAN", key, cursor, "COUNT", PAGE))
+            found.update((text(field), value) for field, value in mapping(found_now).items())
+            cursor = text(after)
             if cursor == "0":
                 return found
 
     async def hash_delete(self, key: str, field: str) -> bool:
         """Delete one field of a hash and return whether it was there. Raises StoreUnavailable."""
-        return _integer(await self._ask("HDEL", key, field)) == 1
+        return integer(await self._ask("HDEL", key, field)) == 1
 
     async def scan(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names of all keys that begin with `prefix`; one may come twice. Raises StoreUnavailable."""
         pattern = "".join(f"\\{letter}" if letter in "*?[]\\^" else letter for letter in prefix) + "*"
         cursor = "0"
         while True:
-            after, names = _pair(await self._ask("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE))
-            for name in _list(names):
-                yield _text(name)
-            cursor = _text(after)
+            after, names = pair(await self._ask("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE))
+            for name in elements(names):
+                yield text(name)
+            cursor = text(after)
             if cursor == "0":
                 return
+
+    async def run(self, *commands: Command) -> list[object]:
+        """Send commands in one round trip and return their replies in order (see gateway.redis_replies).
+
+        For parts that own a data structure in Redis (scripts, sets, streams). Each command names keys of one slot.
+        Raises StoreUnavailable where the server is away or refused one of them; the others may have been done."""
+        return await self._ask_all(commands)
 
     async def close(self) -> None:
         """Drop the connection; whoever waits gets StoreUnavailable. Idempotent."""
@@ -179,122 +184,7 @@ def _operation(commands: Sequence[Command]) -> str:
     return _OPERATIONS.get(str(commands[0][0]), "other")
 
 
-class _Connection:
-    """A Link over redis-py's connection: it connects, signs in and parses; it never retries or times out by itself."""
-
-    def __init__(self, url: str, *, ping_timeout_s: float) -> None:
-        pool = ConnectionPool.from_url(url)  # reads the URL; its connections are never used
-        self._class = pool.connection_class
-        self._options = pool.connection_kwargs | {
-            "protocol": 2,  # no HELLO, no push messages between replies
-            "maint_notifications_config": None,
-            "maint_notifications_pool_handler": None,
-            "driver_info": None,
-            "decode_responses": False,
-            "socket_timeout": None,
-            "retry": None,
-            "retry_on_timeout": False,
-            "retry_on_error": [],
-            "health_check_interval": 0,
-        }
-        self._ping_timeout_s = ping_timeout_s
-        self._connection: AbstractConnection | None = None
-        try:
-            self._new()
-        except (TypeError, RedisError) as error:
-            raise ValueError(f"redis URL: {error}: must have options that redis-py knows, or none") from error
-
-    def _new(self) -> AbstractConnection:
-        return self._class(**self._options)
-
-    async def open(self) -> None:
-        await self.drop()
-        self._connection = connection = self._new()
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
-        except (RedisError, OSError) as error:
-            raise LinkDown(f"cannot connect: {_why(error)}") from error
-        try:
-            async with asyncio.timeout(self._ping_timeout_s):
-                (reply,) = await self.round_trip([("PING",)])
-        except TimeoutError:
-            raise LinkDown(f"no answer to PING within {self._ping_timeout_s * 1000:g} ms") from None
-        if reply != b"PONG":
-            raise LinkDown(f"PING was answered with {reply.code if isinstance(reply, Refused) else 'something else'}")
-
-    async def round_trip(self, commands: Sequence[Command]) -> Sequence[object]:
-        if self._connection is None:
-            raise LinkDown("not connected")
-        try:
-            await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
-            return [await self._reply(self._connection) for _ in commands]
-        except (RedisError, OSError) as error:
-            raise LinkDown(f"connection lost: {_why(error)}") from error
-
-    async def drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.disconnect(nowait=True)
-
-    async def _reply(self, connection: AbstractConnection) -> object:
-        try:
-            return await connection.read_response(disable_decoding=True)
-        except ResponseError as error:
-            return Refused(code=_code(error))
-
-
-def _why(error: BaseException) -> str:
-    """Say what kind of error it was: the library's own texts may quote a URL or a command's values."""
-    cause = error.__cause__ or error.__context__ or error
-    return str(cause.strerror or type(cause).__name__) if isinstance(cause, OSError) else type(error).__name__
-
-
-def _code(error: ResponseError) -> str:
-    """Return the first word of Redis' error (OOM, WRONGTYPE, NOPERM …), its own class of it where that was cut off."""
-    word = str(error).split(" ", 1)[0]
-    return word if word.isupper() else type(error).__name__
-
-
 def _accepted(command: Command, reply: object) -> object:
     if isinstance(reply, Refused):
         raise StoreUnavailable(f"redis refused {command[0]!s}: {reply.code}")
     return reply
-
-
-def _unexpected(reply: object) -> StoreUnavailable:
-    return StoreUnavailable(f"redis answered with {type(reply).__name__}, which is no reply to this command")
-
-
-def _optional(reply: object) -> bytes | None:
-    if reply is None or isinstance(reply, bytes):
-        return reply
-    raise _unexpected(reply)
-
-
-def _integer(reply: object) -> int:
-    if isinstance(reply, int):
-        return reply
-    raise _unexpected(reply)
-
-
-def _text(reply: object) -> str:
-    if isinstance(reply, bytes):
-        return reply.decode()
-    raise _unexpected(reply)
-
-
-def _list(reply: object) -> list[object]:
-    if isinstance(reply, list):
-        return reply
-    raise _unexpected(reply)
-
-
-def _pair(reply: object) -> tuple[object, object]:
-    first, second = _list(reply)
-    return first, second
-
-
-def _fields(reply: object) -> dict[bytes, bytes]:
-    """Return the dictionary that Redis sends as a flat list of names and values."""
-    items = [item for item in _list(reply) if isinstance(item, bytes)]
-    return dict(zip(items[::2], items[1::2], strict=True))

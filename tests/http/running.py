@@ -14,9 +14,10 @@ from typing import Any
 
 import aiohttp
 
-from gateway.app import Worker, build, drain, start
+from gateway.app import build
 from gateway.outcome import Outcome
 from gateway.settings import Settings, load_settings
+from gateway.worker import Worker, drain, start
 from tests.provider import ScriptedProvider
 
 MODELS = """

@@ -1,0 +1,134 @@
+"""One worker's life: listen, become ready, run the lifetime tasks, and on a signal drain and close in order.
+
+Makes no part: `app.build` did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from gateway.breaker_hints import SharedHints
+from gateway.cache.inflight import InFlight
+from gateway.http.middlewares import outermost
+from gateway.http.routes import CLIENT, ENDPOINTS, OPS, register
+from gateway.http.server import GatewayRunner
+from gateway.http.state import SERVICES, Services
+from gateway.known_labels import known_labels
+from gateway.ledger import Ledger
+from gateway.metrics import watch_loop_lag
+from gateway.stores.memory import MemoryStore
+from gateway.stores.redis import RedisStore
+from gateway.supervisor import Supervisor
+from gateway.traffic_watch import LOOK_S, TrafficWatch
+from policies.book import Rejected, Reloaded
+from router.ports import Backend
+
+POLICY_POLL_S: Final = 1.0
+KEEPALIVE_S: Final = 75.0
+CLOSE_S: Final = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """Everything of one worker that must be started and closed."""
+
+    services: Services
+    supervisor: Supervisor
+    store: RedisStore | MemoryStore
+    ledger: Ledger
+    backends: dict[str, Backend]
+    inflight: InFlight
+    hints: SharedHints
+    watch: TrafficWatch
+    runners: list[GatewayRunner]
+
+
+async def serve(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    await start(built, sockets, ops_sockets)
+    await stop.wait()
+    await drain(built)
+
+
+async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket] = ()) -> None:
+    """Listen, begin the lifetime tasks, become ready."""
+    settings, services = built.services.settings, built.services
+    built.ledger.start()
+    if settings.redis_url is None and settings.first_secret is not None:
+        await services.keys.create("default", name="first", secret=settings.first_secret.get_secret_value())
+    built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services), name="policy-reload")
+    built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
+    built.hints.start(built.supervisor)
+    built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
+    built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")
+    table = CLIENT if ops_sockets else (*CLIENT, *OPS)
+    for served, listening in ((table, sockets), (OPS, ops_sockets)):
+        if not listening:
+            continue
+        app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[outermost])
+        app[SERVICES] = services
+        register(app, served)
+        runner = GatewayRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=KEEPALIVE_S,
+            max_field_size=settings.max_header_bytes,
+            max_line_size=settings.max_header_bytes,
+            auto_decompress=False,
+            shutdown_timeout=settings.drain_s,
+        )
+        await runner.setup()
+        for listener in listening:
+            await web.SockSite(runner, listener).start()
+        built.runners.append(runner)
+    services.is_ready = True
+
+
+async def drain(built: Worker) -> None:
+    """Stop accepting, let answers finish within the drain time, flush the ledger, close everything."""
+    built.services.is_ready = False
+    await asyncio.gather(*(runner.cleanup() for runner in built.runners))
+    # Calls whose client left after the last word are still counting their tokens.
+    with_limit = built.services.clock.monotonic() + CLOSE_S
+    while built.inflight.count and built.services.clock.monotonic() < with_limit:
+        await built.services.clock.sleep(0.02)
+    lost = await built.ledger.close()
+    if lost:
+        log.error("outcomes lost: the store was away at shutdown", outcomes=lost)
+    await built.watch.look()
+    await built.supervisor.close(CLOSE_S)
+    await asyncio.gather(*(backend.close() for backend in built.backends.values()))
+    await built.store.close()
+
+
+async def _refresh_policies(services: Services) -> None:
+    found = await asyncio.to_thread(services.book.refresh)
+    if isinstance(found, Reloaded):
+        services.metrics.policy_loaded(found.policies.version)
+        known = known_labels(found.policies, services.deployments.usable, endpoints=ENDPOINTS)
+        services.metrics.update_labels(known)
+        log.info("policies reloaded", version=found.policies.version)
+    elif isinstance(found, Rejected) and found.is_new:
+        services.metrics.policy_rejected()
+        log.error("policies not reloaded: the last good ones stay", problems=[str(p) for p in found.problems])
+
+
+async def _count_dropped(built: Worker) -> None:
+    dropped, built.ledger.dropped = built.ledger.dropped, 0
+    if dropped:
+        built.services.metrics.ledger_dropped(dropped)
