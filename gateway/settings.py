@@ -93,6 +93,9 @@ class Settings(BaseModel):
     first_token_timeout_s: Seconds = Field(60.0, description="longest wait for a stream's first token")
     answer_timeout_s: Seconds = Field(120.0, description="longest wait for an answer that is not streamed")
     gap_timeout_s: Seconds = Field(15.0, description="longest silence inside a stream")
+    heartbeat_s: Annotated[NonNegativeFloat, Number] = Field(
+        15.0, description="silence after which a stream gets a comment, and its head if it has none yet; 0 turns it off"
+    )
     tail_timeout_s: Seconds = Field(1.0, description="longest wait for usage and [DONE] after the last finish reason")
     retry_patience_s: Seconds = Field(2.0, description="longest Retry-After waited for where a fallback is left")
     retry_backoff_s: Seconds = Field(0.25, description="longest jittered pause before a retry")

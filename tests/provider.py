@@ -171,7 +171,7 @@ class ScriptedProvider:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             return False
         if document.get("stream") is True and reply.status == 200 and reply.body is None and not reply.whole:
-            return await self._stream(reply, document, writer)
+            return await self._stream(reply, document, writer, seen)
         body = body_of(reply, document, seen.path)
         head_and_body = whole_of(reply.status, reply.headers, body)
         if reply.fault == "cut":
@@ -183,7 +183,9 @@ class ScriptedProvider:
         await _send(writer, reply, head_and_body)
         return True
 
-    async def _stream(self, reply: Reply, document: Mapping[str, object], writer: asyncio.StreamWriter) -> bool:
+    async def _stream(
+        self, reply: Reply, document: Mapping[str, object], writer: asyncio.StreamWriter, seen: Seen
+    ) -> bool:
         headers = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked", **reply.headers}
         writer.write(head_of(200, headers))
         await writer.drain()
@@ -195,6 +197,7 @@ class ScriptedProvider:
             if number == reply.after_events and reply.fault in ("cut", "clean_cut", "stall"):
                 break
             await _send(writer, reply, event, chunked=True)
+            seen.streamed_bytes += len(event)
         if reply.fault == "cut":
             return False
         if reply.fault == "stall" or reply.linger:
