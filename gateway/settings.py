@@ -100,10 +100,10 @@ class Settings(BaseModel):
     retry_patience_s: Seconds = Field(2.0, description="longest Retry-After waited for where a fallback is left")
     retry_backoff_s: Seconds = Field(0.25, description="longest jittered pause before a retry")
     retry_budget_ratio: Annotated[NonNegativeFloat, Number] = Field(
-        0.1, description="share of the last 10 s of requests that may be tried again"
+        0.1, description="share of a worker's last 10 s of requests that may be tried again"
     )
     retry_budget_per_s: Annotated[NonNegativeFloat, Number] = Field(
-        1.0, description="tries again per second beside that share"
+        1.0, description="tries again per second of each worker beside that share"
     )
     lease_wait_s: Annotated[NonNegativeFloat, Number] = Field(
         10.0, description="longest wait for another worker's answer to the same unstreamed request; 0 turns it off"

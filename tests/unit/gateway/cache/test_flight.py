@@ -112,6 +112,20 @@ async def test_a_late_caller_gets_what_has_happened_in_few_blocks_and_the_same_b
     first.close()
 
 
+async def test_who_joins_gets_what_is_there_without_waiting_for_a_turn_of_the_loop() -> None:
+    call = Call(blocks=9)
+    first = call.flight.follow()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(call.run())
+        await read_on(first, SIZE_BYTES)
+        late = call.flight.follow()
+        for expected in (OPENED, Block(data=b"x" * late.flight.sent_bytes)):
+            with pytest.raises(StopIteration) as returned:
+                late.next().send(None)
+            assert returned.value.value == expected
+        running.cancel()
+
+
 def test_silence_is_told_once_per_interval_and_never_while_the_provider_speaks() -> None:
     async def scenario() -> None:
         call = Call(blocks=2, every_s=50.0)
