@@ -78,20 +78,32 @@ class RedisStore:
         """Return the value, or None where there is none or it has expired. Raises StoreUnavailable."""
         return optional(await self._ask("GET", key))
 
+    async def get_or_claim(self, key: str, claim: str, token: bytes, *, ttl_s: float) -> tuple[bytes | None, bool]:
+        """Claim `claim` unless somebody has, then get `key`; return its value and whether the claim is ours.
+
+        One round trip, for keys of one slot. Raises StoreUnavailable, after which the claim may be ours."""
+        claimed, value = await self._ask_all((_claim(claim, token, ttl_s), ("GET", key)))
+        return optional(value), claimed is not None
+
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Store for `ttl_s` seconds, replacing; 0 or less only deletes. Raises StoreUnavailable."""
-        if ttl_s <= 0:
-            await self._ask("UNLINK", key)
-        else:
-            await self._ask("SET", key, value, "PX", max(1, round(ttl_s * 1000)))
+        await self._ask(*_put(key, value, ttl_s))
+
+    def put_soon(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        """Store without waiting, in order with other calls; lost where the server is away or refuses."""
+        self._post(_put(key, value, ttl_s))
 
     async def claim(self, key: str, value: bytes, *, ttl_s: float) -> bool:
         """Put unless there is a value; return whether it was put. Raises StoreUnavailable, after which it may be."""
-        return await self._ask("SET", key, value, "NX", "PX", max(1, round(ttl_s * 1000))) is not None
+        return await self._ask(*_claim(key, value, ttl_s)) is not None
 
     async def release(self, key: str, value: bytes) -> bool:
         """Delete `key` if it holds `value`, atomically; return whether it did. Raises StoreUnavailable."""
         return integer(await self._ask("EVAL", _RELEASE, 1, key, value)) == 1
+
+    def release_soon(self, key: str, value: bytes) -> None:
+        """Delete `key` if it holds `value`, without waiting, in order with other calls."""
+        self._post(("EVAL", _RELEASE, 1, key, value))
 
     async def delete(self, keys: Sequence[str]) -> int:
         """Delete and return how many existed. Raises StoreUnavailable."""
@@ -173,15 +185,29 @@ class RedisStore:
         try:
             replies = await self._lane.ask(*commands)
         except StoreUnavailable:
-            self._on_call(_operation(commands), self._clock.monotonic() - started_s, True)
+            self._note(commands, started_s, None)
             raise
-        has_failed = any(isinstance(reply, Refused) for reply in replies)
-        self._on_call(_operation(commands), self._clock.monotonic() - started_s, has_failed)
+        self._note(commands, started_s, replies)
         return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
+    def _post(self, command: Command) -> None:
+        started_s = self._clock.monotonic()
+        self._lane.post(command, told=lambda replies: self._note((command,), started_s, replies))
 
-def _operation(commands: Sequence[Command]) -> str:
-    return _OPERATIONS.get(str(commands[0][0]), "other")
+    def _note(self, commands: Sequence[Command], started_s: float, replies: Sequence[object] | None) -> None:
+        has_failed = replies is None
+        for reply in replies or ():
+            has_failed = has_failed or isinstance(reply, Refused)
+        operation = _OPERATIONS.get(str(commands[-1][0]), "other")
+        self._on_call(operation, self._clock.monotonic() - started_s, has_failed)
+
+
+def _put(key: str, value: bytes, ttl_s: float) -> Command:
+    return ("UNLINK", key) if ttl_s <= 0 else ("SET", key, value, "PX", max(1, round(ttl_s * 1000)))
+
+
+def _claim(key: str, value: bytes, ttl_s: float) -> Command:
+    return ("SET", key, value, "NX", "PX", max(1, round(ttl_s * 1000)))
 
 
 def _accepted(command: Command, reply: object) -> object:
