@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.cache.codec import DONE, StoredAnswer, assemble, body_of, disassemble, event, events_of, usage_event
 from gateway.cache.exact import Hit
@@ -22,8 +23,7 @@ HEARTBEAT = b": waiting for the model\n\n"
 """A comment, which every client skips, for whoever would take silence for a dead connection: routers, proxies, bots."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """An answer on its way: `body` whole, or `blocks` of server-sent events ending in `[DONE]` or an error event.
 
     Close `blocks` with contextlib.aclosing; closing early means that the client has left.

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from gateway.cache.admission import is_good, may_join, may_serve
 from gateway.cache.codec import StoredAnswer
@@ -95,7 +97,7 @@ class Flow:
         if isinstance(plan, NoCandidate):
             raise from_no_candidate(plan)
         deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)
-        trail.plan = replace(plan, assemble=plan.assemble or ask.assemble, deadline_s=deadline_s)
+        trail.plan = msgspec.structs.replace(plan, assemble=plan.assemble or ask.assemble, deadline_s=deadline_s)
         return trail.plan
 
     async def _answer(self, ask: Ask, trail: Trail) -> Reply:

@@ -6,7 +6,9 @@ The one mutable value of a request, owned by the task that serves it. Emits once
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.flight import Flight
@@ -33,8 +35,7 @@ class CacheControl:
     namespace: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One request as the flow takes it, from a client, a pipeline step or the warmer.
 
     `received_s` is the clock's monotonic reading at arrival; `identity` replaces the body in the exact key, and
@@ -171,7 +172,9 @@ class Trail:
         if attempt.result != "cancelled" or attempt.usage is not None:
             return attempt
         usage = Usage(input_tokens=self.facts.input_tokens, is_estimated=True)
-        return replace(attempt, usage=usage, cost_nanousd=cost_nanousd(self.price_of(attempt.deployment_id), usage))
+        return msgspec.structs.replace(
+            attempt, usage=usage, cost_nanousd=cost_nanousd(self.price_of(attempt.deployment_id), usage)
+        )
 
     def _close(self, result: Result, status: int, failure: RequestFailed | None) -> None:
         if self.is_closed:

@@ -8,7 +8,7 @@ id and `created` of the first one, since SDKs put a stream together by its id; `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -54,7 +54,9 @@ def with_prefill(request: ChatRequest, deployment: Deployment, sent: str) -> Cha
     stated = request.document.get("messages")
     messages = [*stated, message] if isinstance(stated, list) else [message]
     fields["messages"] = msgspec.Raw(orjson.dumps(messages))
-    return replace(request, body=msgspec.json.encode(fields), document={**request.document, "messages": messages})
+    return msgspec.structs.replace(
+        request, body=msgspec.json.encode(fields), document={**request.document, "messages": messages}
+    )
 
 
 def cap_left(request: ChatRequest, plan: Plan, said_tokens: int) -> int | None:

@@ -6,16 +6,16 @@ Never decides whether an answer may be stored (key.is_storable and Flow do) and 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gateway.cache.codec import StoredAnswer, decode, encode
 from gateway.cache.lease import Lease
 from gateway.ports import Clock, Store, StoreUnavailable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """A stored answer that is still good; `age_s` since it was made."""
 
     answer: StoredAnswer
@@ -23,8 +23,7 @@ class Hit:
     age_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Miss:
+class Miss(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing usable; `is_store_down` when the shared store could not be asked."""
 
     is_store_down: bool = False

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import Protocol, TypeVar
+
+import msgspec
 
 from gateway.ports import Clock, StoreUnavailable
 
@@ -33,8 +34,7 @@ class Claims(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """A claim, ours or to be made; it is over when it is given up or `ttl_s` has passed."""
 
     name: str
@@ -42,8 +42,7 @@ class Lease:
     ttl_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
+class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody else has the claim that `lease` was to make."""
 
     lease: Lease

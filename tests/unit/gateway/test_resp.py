@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -39,7 +40,7 @@ def fed(chunks: Sequence[bytes]) -> list[object]:
 def test_replies_are_the_same_wherever_the_bytes_are_cut(replies: list[object], cuts: list[int]) -> None:
     data = b"".join(map(wire, replies))
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    assert fed([data[start:end] for start, end in zip(edges, edges[1:], strict=False)]) == replies
+    assert fed([data[start:end] for start, end in pairwise(edges)]) == replies
 
 
 def test_a_large_value_is_joined_once() -> None:
