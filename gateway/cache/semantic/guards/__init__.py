@@ -1,0 +1,87 @@
+"""The guards: pure checks on two questions before one's answer may serve the other (cache.md).
+
+No I/O, no state, no vectors: similarity is the index's business, and the bound is the gate's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from gateway.cache.semantic.guards import content, form, numbers, persons, polarity, roles
+from gateway.cache.semantic.guards.features import Features, features_of
+from gateway.cache.semantic.guards.pair import PAIR_FEATURES, Rarity, listed_rarity, pair_features
+
+__all__ = [
+    "GUARDS",
+    "GUARD_VERSION",
+    "PAIR_FEATURES",
+    "Features",
+    "Rarity",
+    "failed",
+    "features_of",
+    "listed_rarity",
+    "pair_features",
+]
+
+GUARD_VERSION: Final = 1
+"""Part of every scope: bump it when a guard or a word list changes, so that no entry meets features of another kind."""
+
+Guard = Callable[[Features, Features], bool]
+
+_SHORTEST_TO_LONGEST: Final = 0.4
+
+
+def _numbers(asked: Features, stored: Features) -> bool:
+    return numbers.same(asked.numbers, stored.numbers)
+
+
+def _polarity(asked: Features, stored: Features) -> bool:
+    return polarity.same(asked.polarity, stored.polarity)
+
+
+def _names(asked: Features, stored: Features) -> bool:
+    if asked.quoted and stored.quoted and sorted(asked.quoted) != sorted(stored.quoted):
+        return False
+    return not content.unmatched(asked.rare, stored.rare) and not content.unmatched(stored.rare, asked.rare)
+
+
+def _scope(asked: Features, stored: Features) -> bool:
+    return asked.common == stored.common
+
+
+def _form(asked: Features, stored: Features) -> bool:
+    return form.same(asked.form, stored.form)
+
+
+def _persons(asked: Features, stored: Features) -> bool:
+    return persons.same(asked.persons, stored.persons)
+
+
+def _roles(asked: Features, stored: Features) -> bool:
+    return roles.same(asked.roles, stored.roles)
+
+
+def _length(asked: Features, stored: Features) -> bool:
+    short, long = sorted((len(asked.words), len(stored.words)))
+    return long == 0 or short / long >= _SHORTEST_TO_LONGEST
+
+
+GUARDS: Final[tuple[tuple[str, Guard], ...]] = (
+    ("numbers", _numbers),
+    ("polarity", _polarity),
+    ("names", _names),
+    ("scope", _scope),
+    ("form", _form),
+    ("persons", _persons),
+    ("roles", _roles),
+    ("length", _length),
+)
+"""Name and check of every guard, cheapest and most telling first. Each is symmetric."""
+
+
+def failed(asked: Features, stored: Features) -> tuple[str, ...]:
+    """Return the names of the guards that refuse the pair, in the table's order; empty: the answer may serve."""
+    if asked == stored:
+        return ()
+    return tuple(name for name, holds in GUARDS if not holds(asked, stored))
