@@ -19,7 +19,7 @@ her hers herself they them their theirs themselves one ones oneself someone some
 something anything everything some any all each every both either also too very just only even still yet ever again not
 no nor never none nobody nothing neither without vs because since while until though although whether please kindly hi
 hello hey thanks thank ok okay such own same else much many more most few little lot lots other another while off out up
-down let us et etc
+down let us et etc now
 """)
 )
 """Words that carry grammar; what of them changes an answer is the polarity, form, person and role guards' business."""
@@ -33,7 +33,7 @@ various several different available current main actual real effective effective
 easiest simple proper properly right correct correctly common popular top quick quickly fast fastest tip trick advice
 suggestion step idea opinion view thought option reason cause explain explanation describe find able start begin process
 procedure procedures so far main considered consider regarding related involved become happen supposed quite rather
-ways overall order personally successfully successful experience someone recommend suggest wonder wondering purpose
+according amazing awesome interesting favorite favourite basic whole entire absolute feel ways overall order personally successfully successful experience someone recommend suggest wonder wondering purpose
 """)
 )
 """Content words whose coming or going seldom changes what is asked. Their antonyms are the polarity guard's."""

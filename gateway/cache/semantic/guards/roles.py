@@ -13,7 +13,8 @@ from gateway.cache.semantic.guards.listing import listed
 
 _DIRECTED: Final = frozenset(listed("from to into onto than by over against before after without under off out behind"))
 _PLACED: Final = frozenset(listed("in on at of for with about within during via per through among upon"))
-_JOINING: Final = frozenset(("and", "or", "vs", "between"))
+_STRICT: Final = frozenset(("by", "than"))
+_JOINING: Final = frozenset(("and", "or", "vs"))
 
 Roles = tuple[tuple[str, ...], frozenset[tuple[str, str]]]
 """The words in order, joined ones sorted; and each word behind a preposition, with it."""
@@ -46,13 +47,24 @@ def same(asked: Roles, stored: Roles) -> bool:
     """Whether the words that both hold stand in the same roles."""
     if asked == stored:
         return True
-    if asked[0] == stored[0]:
-        return _directed(asked) == _directed(stored) or not _moved(asked, stored)
-    moved_freely = {word for marker, word in asked[1] & stored[1]}
-    common = (set(asked[0]) & set(stored[0])) - moved_freely
-    one = [word for word in asked[0] if word in common]
-    other = [word for word in stored[0] if word in common]
-    return one == other and not _moved(asked, stored)
+    both = set(asked[0]) & set(stored[0])
+    ours = {pair for pair in asked[1] - stored[1] if pair[1] in both}
+    theirs = {pair for pair in stored[1] - asked[1] if pair[1] in both}
+    if any(marker in _STRICT for marker, _ in ours | theirs) or _is_swapped(ours, theirs):
+        return False
+    free = {word for marker, word in asked[1] | stored[1] if marker in _PLACED}
+    fixed = {word for word in both - free if not word.endswith("ly")}
+    return [word for word in asked[0] if word in fixed] == [word for word in stored[0] if word in fixed]
+
+
+def _is_swapped(ours: set[tuple[str, str]], theirs: set[tuple[str, str]]) -> bool:
+    """Whether a preposition went over to another word, or a word from one directed preposition to another."""
+    return any(
+        (marker == other and word != another)
+        or (word == another and marker != other and marker in _DIRECTED and other in _DIRECTED)
+        for marker, word in ours
+        for other, another in theirs
+    )
 
 
 def _close(runs: list[tuple[str, ...]], run: list[str], *, is_joined: bool) -> None:
@@ -62,13 +74,3 @@ def _close(runs: list[tuple[str, ...]], run: list[str], *, is_joined: bool) -> N
         runs.insert(-1, tuple(run))
     else:
         runs.append(tuple(run))
-
-
-def _directed(roles: Roles) -> frozenset[tuple[str, str]]:
-    return frozenset(pair for pair in roles[1] if pair[0] in _DIRECTED)
-
-
-def _moved(asked: Roles, stored: Roles) -> bool:
-    """Whether a word that both hold stands behind a directed preposition in one and behind another, or none, in one."""
-    both = set(asked[0]) & set(stored[0])
-    return any(word in both for _, word in _directed(asked) ^ _directed(stored))
