@@ -65,7 +65,7 @@ def lemma_of(word: str) -> str:
 def _base(word: str) -> str:
     if word in _IRREGULAR:
         return _IRREGULAR[word]
-    if word in FUNCTION or len(word) < 4 or not word.isascii():
+    if word in FUNCTION or word in _SYNONYMS or len(word) < 4 or not word.isascii():
         return word
     word = _american(word)
     if word in _KNOWN and not (word.endswith("s") and word[:-1] in _KNOWN):
