@@ -31,6 +31,8 @@ GUARD_VERSION: Final = 1
 Guard = Callable[[Features, Features], bool]
 
 _SHORTEST_TO_LONGEST: Final = 0.4
+_NARROWING_WORDS: Final = 2
+"""So many common words that only one side has, with none in their place, ask something narrower."""
 
 
 def _numbers(asked: Features, stored: Features) -> bool:
@@ -52,6 +54,10 @@ def _names(asked: Features, stored: Features) -> bool:
 
 
 def _scope(asked: Features, stored: Features) -> bool:
+    return abs(len(asked.common - stored.common) - len(stored.common - asked.common)) < _NARROWING_WORDS
+
+
+def _wording(asked: Features, stored: Features) -> bool:
     return asked.common == stored.common
 
 
@@ -81,6 +87,7 @@ GUARDS: Final[tuple[tuple[str, Guard], ...]] = (
     ("polarity", _polarity),
     ("names", _names),
     ("scope", _scope),
+    ("wording", _wording),
     ("form", _form),
     ("tense", _tense),
     ("persons", _persons),
@@ -89,8 +96,8 @@ GUARDS: Final[tuple[tuple[str, Guard], ...]] = (
 )
 """Name and check of every guard, in the order in which they are named. Each is symmetric."""
 
-VERIFIABLE: Final = frozenset(("scope", "tense"))
-"""Guards whose refusal a second look may overrule: one common word more, or another tense, is often the same question.
+VERIFIABLE: Final = frozenset(("wording", "tense"))
+"""Guards whose refusal a second look may overrule: another common word or tense is often the same question.
 
 The class's logistic on `pair_features` or a verifier decides there; every other refusal is final.
 """

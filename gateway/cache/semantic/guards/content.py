@@ -66,7 +66,7 @@ def _has_variant(word: str, others: frozenset[str]) -> bool:
 
 
 def is_same_word(one: str, other: str) -> bool:
-    """Whether two rare words are one word: a doubled or swapped letter, or a place and its adjective (India, Indian)."""
+    """Whether two rare words are one word: a doubled or swapped letter, or a place and its adjective."""
     short, long = sorted((one, other), key=len)
     if long == short + "n" and short.endswith("a") and len(short) > 3:
         return True

@@ -23,7 +23,7 @@ _JOINING: Final = frozenset(("and", "or", "vs"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roles:
-    """The content words in order; each word behind a preposition, with it; the words on both sides of a joining word."""
+    """The content words in order; each word behind a preposition, with it; the words beside a joining word."""
 
     order: tuple[str, ...]
     marked: frozenset[tuple[str, str]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cache.semantic.guards import GUARDS, failed, features_of
+from gateway.cache.semantic.guards import GUARDS, VERIFIABLE, failed, features_of
 from tests.bench.traps import EDITS, traps
 
 SAME = [
@@ -67,9 +67,11 @@ DIFFERENT = [
     ("names", "Who rules in the US?", "Who rules in the UK?"),
     ("names", "Чем известен Толстой?", "Чем известен Чехов?"),
     ("names", "कि का अर्थ", "की का अर्थ"),
-    ("scope", "How do I clean a window?", "How do I clean a car window?"),
-    ("scope", "What are the effects of smoking?", "What are the side effects of smoking?"),
-    ("scope", "How do I become a lawyer?", "How do I become a nurse?"),
+    ("scope", "How do I clean a window?", "How do I clean a broken car window?"),
+    ("scope", "What does a nurse earn?", "What does a nurse earn in a small town?"),
+    ("wording", "How do I clean a window?", "How do I clean a car window?"),
+    ("wording", "What are the effects of smoking?", "What are the side effects of smoking?"),
+    ("wording", "How do I become a lawyer?", "How do I become a nurse?"),
     ("form", "How do planes fly?", "Why do planes fly?"),
     ("form", "When does Venus rise?", "Where does Venus rise?"),
     ("form", "How much salt is in bread?", "How old is bread?"),
@@ -125,7 +127,7 @@ def test_no_trap_passes_the_final_guards() -> None:
     found = list(traps(REAL * 8, seed=11))
 
     assert {trap.kind for trap in found} == set(EDITS)
-    final = {name for name, _ in GUARDS} - {"scope", "tense"}
+    final = {name for name, _ in GUARDS} - VERIFIABLE
     passed = [trap for trap in found if final.isdisjoint(failed(features_of(trap.original), features_of(trap.edited)))]
     assert passed == []
 
