@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.cache.semantic.guards import content, form, numbers, persons, polarity, roles
 from gateway.cache.semantic.guards.features import Features
+from gateway.cache.semantic.guards.lexicon import DEEDS
 
 GUARD_VERSION: Final = 1
 """Part of every scope: bump it when a guard or a word list changes, so that no entry meets features of another kind."""
@@ -44,7 +45,8 @@ def _scope(asked: Features, stored: Features) -> bool:
 
 
 def _wording(asked: Features, stored: Features) -> bool:
-    return asked.common == stored.common
+    deeds, others = asked.polarity[1] & DEEDS, stored.polarity[1] & DEEDS
+    return asked.common == stored.common and (deeds <= others or others <= deeds)
 
 
 def _form(asked: Features, stored: Features) -> bool:
