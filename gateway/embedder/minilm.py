@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 from gateway.cache.semantic.types import Embedded, TooLong
 from gateway.embedder.build import ensure
 from gateway.embedder.weights import (
+    EMBEDDER_ID,
     WEIGHTS_FILE,
-    WEIGHTS_SHA256,
     Shape,
     WeightsUnusable,
     find_model,
@@ -27,7 +27,6 @@ from gateway.embedder.weights import (
     verify,
 )
 
-EMBEDDER_ID: Final = f"minilm-float32-{WEIGHTS_SHA256[:12]}"
 MOST_PADDING: Final = 1.25
 """Texts share a run while the padded rectangle is at most this much larger than they are: time goes by its area."""
 MOST_TOKENS: Final = 256

