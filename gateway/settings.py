@@ -46,9 +46,16 @@ CONFIG_VARIABLE = "FOREWORD_CONFIG"
 ADMIN_KEY_VARIABLE = "FOREWORD_ADMIN_KEY"
 METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 NOT_SETTINGS = frozenset(
-    {CONFIG_VARIABLE, "FOREWORD_DATA", "FOREWORD_API_KEY", "FOREWORD_BASE_URL", "FOREWORD_HYPOTHESIS"}
+    {
+        CONFIG_VARIABLE,
+        "FOREWORD_DATA",
+        "FOREWORD_API_KEY",
+        "FOREWORD_BASE_URL",
+        "FOREWORD_HYPOTHESIS",
+        "FOREWORD_REDIS8",
+    }
 )
-"""Names with our prefix that benchmarks, the demo and the CLI read, and that are no setting of `serve`."""
+"""Names with our prefix that benchmarks, tests, the demo and the CLI read, and that are no setting of `serve`."""
 
 SHIPPED = Path(policies.__file__ or "policies/__init__.py").parent
 

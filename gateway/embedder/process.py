@@ -1,7 +1,7 @@
 """The embedder's own process: one for a host, on a unix socket, for the questions of all its workers.
 
-`python -m gateway.embedder.process FOLDER SOCKET`. Batches what has come while it computed; reads no configuration, keeps
-no text, and ends with the process that started it.
+`python -m gateway.embedder.process FOLDER SOCKET`. Batches what has come while it computed; reads no configuration,
+keeps no text, and ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -144,24 +144,27 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
 
-async def listen(encoder: Encoder, path: Path, *, clock: Clock) -> asyncio.Server:
-    """Listen at `path`, replacing what a killed process left there, and return the server."""
+def bind(path: Path) -> socket.socket:
+    """Bind a socket at `path`, replacing what a killed process left there; its folder keeps others out."""
+    path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound.bind(str(path))
+    return bound
+
+
+async def listen(encoder: Encoder, bound: socket.socket, *, clock: Clock) -> asyncio.Server:
+    """Listen on a bound socket, and return the server."""
     batches = Batches(encoder, clock)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-        path.chmod(0o600)
-        return await asyncio.get_running_loop().create_unix_server(lambda: Connection(batches), sock=listener.dup())
+    return await asyncio.get_running_loop().create_unix_server(lambda: Connection(batches), sock=bound)
 
 
 async def _serve(encoder: Encoder, path: Path) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = await listen(encoder, path, clock=SystemClock())
+    server = await listen(encoder, bind(path), clock=SystemClock())
     await stop.wait()
     server.close()
-    path.unlink(missing_ok=True)
 
 
 def main(folder: Path, path: Path) -> int:
