@@ -18,7 +18,7 @@ from gateway.supervisor import Supervisor
 from router.usage import BYTES_PER_TOKEN
 
 MOST_SILENT: Final = 8
-"""So many questions in a row without any answer, and the process counts as gone: its kernel would take more for ever."""
+"""So many questions in a row without any answer, and the process counts as gone: its kernel would go on taking them."""
 GREETING_LIMIT_S: Final = 1.0
 
 
@@ -50,7 +50,7 @@ class _Link(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.end("it does not read its questions")
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.end("the connection was closed")
 
     def write(self, frame: bytes) -> None:
@@ -115,6 +115,11 @@ class EmbedderClient:
     def state(self) -> State:
         """Return "up" while there is a connection."""
         return "down" if self._link is None else "up"
+
+    @property
+    def reason(self) -> str:
+        """Return why there is no connection, or was none the last time."""
+        return self._reason
 
     def start(self) -> None:
         """Connect, and again whenever the process has gone, until the supervisor closes."""

@@ -64,7 +64,7 @@ class EmbedderHome:
     def become(self) -> NoReturn:
         """Turn this (forked) process into the embedder: exec leaves the parent's memory and sockets behind."""
         command = self.command()
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 - a shell would only be in the way
 
 
 def expected_greeting() -> Greeting:

@@ -95,7 +95,8 @@ class LocalIndex:
     async def nearest(self, tenant: str, scope: str, vector: Vector, *, k: int) -> Sequence[Neighbour]:
         """Return up to `k` living entries of exactly this tenant and scope, highest cosine first.
 
-        None while a large scope is still being read. Raises StoreUnavailable where the scope cannot be read, or the worker has been alone for too long."""
+        None while a large scope is still being read. Raises StoreUnavailable where it cannot be read, or the worker
+        has been alone for too long."""
         if self._clock.monotonic() - self._heard_s > ALONE_LIMIT_S:
             raise StoreUnavailable(f"the index has not heard of other workers for {ALONE_LIMIT_S:g} s")
         found = self._scopes.get((tenant, scope)) or await self._open(tenant, scope)

@@ -92,7 +92,7 @@ class Flat:
 class Clustered:
     """Rows sorted by the centroid they lie nearest to; a search looks only where the centroids are near.
 
-    An inverted file (Sivic and Zisserman, ICCV 2003) with exact products inside. `starts` has one more than `centroids`.
+    An inverted file (Sivic and Zisserman, ICCV 2003) with exact products inside. `starts` is one longer than they.
     """
 
     rows: Matrix

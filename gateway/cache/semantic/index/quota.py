@@ -1,7 +1,7 @@
 """How many bytes of memory each class of entries may take, and which entry goes when it is too much.
 
-Knows names and sizes only. Of a random few of a class the least valuable goes, the oldest of equals: what Redis does for
-its own memory, and no order has to be kept.
+Knows names and sizes only. Of a random few of a class the least valuable goes, the oldest of equals: what Redis does
+for its own memory, and no order has to be kept.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ def _vector(encoder: MiniLM, text: str) -> npt.NDArray[np.float32]:
 def _norm(rows: Matrix, tensors: Tensors, path: str) -> Matrix:
     centred = rows - rows.mean(-1, keepdims=True)
     scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12)
-    return scaled * tensors[f"{path}.weight"] + tensors[f"{path}.bias"]
+    moved: Matrix = scaled * tensors[f"{path}.weight"] + tensors[f"{path}.bias"]
+    return moved
 
 
 def _dense(rows: Matrix, tensors: Tensors, path: str) -> Matrix:
