@@ -37,6 +37,7 @@ from gateway.setting_types import (
     Seconds,
     Size,
     address_of,
+    embedder_of,
     redis_url_of,
 )
 from policies.document import DocumentError, parse
@@ -45,10 +46,18 @@ PREFIX = "FOREWORD_"
 CONFIG_VARIABLE = "FOREWORD_CONFIG"
 ADMIN_KEY_VARIABLE = "FOREWORD_ADMIN_KEY"
 METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+NUMPY_THREADS_VARIABLE = "OPENBLAS_NUM_THREADS"
 NOT_SETTINGS = frozenset(
-    {CONFIG_VARIABLE, "FOREWORD_DATA", "FOREWORD_API_KEY", "FOREWORD_BASE_URL", "FOREWORD_HYPOTHESIS"}
+    {
+        CONFIG_VARIABLE,
+        "FOREWORD_DATA",
+        "FOREWORD_API_KEY",
+        "FOREWORD_BASE_URL",
+        "FOREWORD_HYPOTHESIS",
+        "FOREWORD_REDIS8",
+    }
 )
-"""Names with our prefix that benchmarks, the demo and the CLI read, and that are no setting of `serve`."""
+"""Names with our prefix that benchmarks, tests, the demo and the CLI read, and that are no setting of `serve`."""
 
 SHIPPED = Path(policies.__file__ or "policies/__init__.py").parent
 
@@ -90,6 +99,11 @@ class Settings(BaseModel):
     )
     max_answer_bytes: Size = Field(ByteSize(8 * 1024**2), description="largest provider answer that is held")
     redis_timeout_s: Seconds = Field(0.05, description="longest wait for Redis")
+    embedder: Annotated[str, AfterValidator(embedder_of)] = Field(
+        "minilm",
+        description="what the semantic cache embeds questions with: minilm, litellm:GROUP of models.yaml, or off",
+    )
+    embedder_timeout_s: Seconds = Field(0.05, description="longest wait for a question's vector")
     first_token_timeout_s: Seconds = Field(60.0, description="longest wait for a stream's first token")
     answer_timeout_s: Seconds = Field(120.0, description="longest wait for an answer that is not streamed")
     gap_timeout_s: Seconds = Field(15.0, description="longest silence inside a stream")
@@ -185,6 +199,13 @@ def process_environment() -> Mapping[str, str]:
 def export_metrics_dir(directory: Path) -> None:
     """Turn on prometheus_client's multiprocess mode; must run before its first import, in the parent of the workers."""
     os.environ[METRICS_DIR_VARIABLE] = str(directory)
+
+
+def keep_numpy_single() -> None:
+    """Keep numpy from starting threads; must run before its first import, in the parent of the workers.
+
+    A parent with threads must not fork, and products here are small enough for one thread."""
+    os.environ.setdefault(NUMPY_THREADS_VARIABLE, "1")
 
 
 def metrics_dir() -> Path | None:
