@@ -125,17 +125,33 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SemanticRules:
+    """How many answers to another question's wording may be wrong, and what finding that out may cost.
+
+    `wrong_per_hit` and `wrong_per_request` are shares that are kept with 95 % confidence, `sample` the least share of
+    hits that is asked again, `label_budget_nanousd_day` the most that asking again costs in a day (UTC) and class.
+    """
+
+    wrong_per_hit: float = 0.02
+    wrong_per_request: float = 0.005
+    sample: float = 0.02
+    label_budget_nanousd_day: int = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheRules:
     """What a route allows the cache to do.
 
     `exact_ttl_s` 0 turns the tier off. Answers sampled above `max_temperature` are not stored (None: all are).
-    `normalise` names volatile parts that the exact key ignores (see policies/README.md).
+    `normalise` names volatile parts that the exact key ignores (see policies/README.md). `semantic` None turns that
+    tier off.
     """
 
     exact_ttl_s: float = 3600.0
     max_temperature: float | None = 0.3
     partition_by_user: bool = False
     normalise: tuple[str, ...] = ()
+    semantic: SemanticRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
