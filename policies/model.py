@@ -272,7 +272,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Which model groups to try, in order, and within which limits."""
+    """Which model groups to try, in order, and within which limits; `max_attempts` None: the engine's own bound."""
 
     policy: str
     policy_version: str
@@ -286,6 +286,7 @@ class Plan:
     rejected: tuple[Rejection, ...] = field(default=())
     on_cut: OnCut = "resume"
     hedge: HedgeRules | None = None
+    max_attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

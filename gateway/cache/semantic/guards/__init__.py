@@ -16,6 +16,7 @@ __all__ = [
     "GUARDS",
     "GUARD_VERSION",
     "PAIR_FEATURES",
+    "VERIFIABLE",
     "Features",
     "Rarity",
     "failed",
@@ -30,6 +31,8 @@ GUARD_VERSION: Final = 1
 Guard = Callable[[Features, Features], bool]
 
 _SHORTEST_TO_LONGEST: Final = 0.4
+_NARROWING_WORDS: Final = 2
+"""So many common words that only one side has, with none in their place, ask something narrower."""
 
 
 def _numbers(asked: Features, stored: Features) -> bool:
@@ -43,15 +46,27 @@ def _polarity(asked: Features, stored: Features) -> bool:
 def _names(asked: Features, stored: Features) -> bool:
     if asked.quoted and stored.quoted and sorted(asked.quoted) != sorted(stored.quoted):
         return False
+    if not (asked.capitalised - stored.common).isdisjoint(asked.common):
+        return False
+    if not (stored.capitalised - asked.common).isdisjoint(stored.common):
+        return False
     return not content.unmatched(asked.rare, stored.rare) and not content.unmatched(stored.rare, asked.rare)
 
 
 def _scope(asked: Features, stored: Features) -> bool:
+    return abs(len(asked.common - stored.common) - len(stored.common - asked.common)) < _NARROWING_WORDS
+
+
+def _wording(asked: Features, stored: Features) -> bool:
     return asked.common == stored.common
 
 
 def _form(asked: Features, stored: Features) -> bool:
     return form.same(asked.form, stored.form)
+
+
+def _tense(asked: Features, stored: Features) -> bool:
+    return form.same_tense(asked.form, stored.form)
 
 
 def _persons(asked: Features, stored: Features) -> bool:
@@ -72,16 +87,24 @@ GUARDS: Final[tuple[tuple[str, Guard], ...]] = (
     ("polarity", _polarity),
     ("names", _names),
     ("scope", _scope),
+    ("wording", _wording),
     ("form", _form),
+    ("tense", _tense),
     ("persons", _persons),
     ("roles", _roles),
     ("length", _length),
 )
-"""Name and check of every guard, cheapest and most telling first. Each is symmetric."""
+"""Name and check of every guard, in the order in which they are named. Each is symmetric."""
+
+VERIFIABLE: Final = frozenset(("wording", "tense"))
+"""Guards whose refusal a second look may overrule: another common word or tense is often the same question.
+
+The class's logistic on `pair_features` or a verifier decides there; every other refusal is final.
+"""
 
 
 def failed(asked: Features, stored: Features) -> tuple[str, ...]:
     """Return the names of the guards that refuse the pair, in the table's order; empty: the answer may serve."""
-    if asked == stored:
+    if asked is stored:
         return ()
     return tuple(name for name, holds in GUARDS if not holds(asked, stored))

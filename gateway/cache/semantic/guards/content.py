@@ -9,10 +9,12 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.cache.semantic.guards.lemma import lemma_of
 from gateway.cache.semantic.guards.lexicon import COMMON, FUNCTION, LIGHT
 
 _BEFORE_THE_STATES: Final = frozenset(("the", "in"))
 _QUOTED: Final = re.compile(r'["“”«»]([^"“”«»]{1,80})["“”«»]')
+_CAPITALISED: Final = re.compile(r"(?<=[\w,;'’\"“(] )[\"“(]?([A-Z][a-z]+)")
 _LONG_ENOUGH_TO_MISSPELL: Final = 6
 
 
@@ -25,6 +27,17 @@ def keep(words: Sequence[str], bases: Sequence[str]) -> tuple[str, ...]:
         elif base not in FUNCTION and base not in LIGHT and words[at] not in LIGHT:
             kept.append(base)
     return tuple(kept)
+
+
+def capitalised(text: str) -> frozenset[str]:
+    """Return the compared forms of words with a capital inside a sentence: "Mark" and "Bill" are names there.
+
+    None where capitals tell nothing: in a title or in capitals throughout.
+    """
+    found = _CAPITALISED.findall(text)
+    if not found or 2 * len(found) >= text.count(" ") + 1:
+        return frozenset()
+    return frozenset(lemma_of(word.lower()) for word in found)
 
 
 def is_rare(base: str) -> bool:
@@ -53,7 +66,7 @@ def _has_variant(word: str, others: frozenset[str]) -> bool:
 
 
 def is_same_word(one: str, other: str) -> bool:
-    """Whether two rare words are one word: a doubled or swapped letter, or a place and its adjective (India, Indian)."""
+    """Whether two rare words are one word: a doubled or swapped letter, or a place and its adjective."""
     short, long = sorted((one, other), key=len)
     if long == short + "n" and short.endswith("a") and len(short) > 3:
         return True

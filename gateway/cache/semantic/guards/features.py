@@ -13,7 +13,8 @@ from gateway.cache.semantic.guards.words import words_of
 class Features:
     """A question as the guards see it. `words` are plain, `content` the compared forms of the content words in order.
 
-    `common` and `rare` split the content words without the numbers.
+    `common` and `rare` split the content words without the numbers; `capitalised` are those of the common ones that
+    this question writes as names.
     """
 
     words: tuple[str, ...]
@@ -21,6 +22,7 @@ class Features:
     numbers: tuple[str, ...]
     common: frozenset[str]
     rare: frozenset[str]
+    capitalised: frozenset[str]
     quoted: tuple[str, ...]
     polarity: polarity.Polarity
     form: form.Form
@@ -42,6 +44,7 @@ def features_of(text: str) -> Features:
         numbers=found,
         common=named - rare,
         rare=rare,
+        capitalised=content.capitalised(text) - rare,
         quoted=content.quoted(text),
         polarity=polarity.read(drawn, bases),
         form=form.read(words),

@@ -40,9 +40,9 @@ improve enhance boost;buy purchase;quit stop cease;movie film;phone cellphone sm
 ;definition define meaning;benefit advantage merit;disadvantage drawback downside
 ;remove delete erase eliminate;fix repair;recover retrieve restore;choose select pick;happen occur
 ;company firm corporation;nation country;website site webpage;app application;fastest quickest;job employment
-;earn make;example sample instance;increase raise;reduce decrease lower;prevent avoid;obtain acquire
+;make earn;example sample instance;increase raise;reduce decrease lower;prevent avoid;obtain acquire
 ;begin start commence;fear afraid scared;beautiful pretty;intelligent smart clever;rich wealthy;famous well-known
-;autumn fall;money cash;salary pay wage;exam examination;ad advertisement advert;math maths mathematics
+;money cash;salary pay wage;exam examination;ad advertisement advert;math maths mathematics
 ;tv television;bike bicycle;laptop notebook;overweight fat;vs versus;usa america american
 ;uk britain;photography photographing;sex intercourse;cure treat treatment heal;hotel hotels
 ;connect link;create build;handle deal;affect impact influence effect;important significant
@@ -65,7 +65,7 @@ def lemma_of(word: str) -> str:
 def _base(word: str) -> str:
     if word in _IRREGULAR:
         return _IRREGULAR[word]
-    if word in FUNCTION or len(word) < 4 or not word.isascii():
+    if word in FUNCTION or word in _SYNONYMS or len(word) < 4 or not word.isascii():
         return word
     word = _american(word)
     if word in _KNOWN and not (word.endswith("s") and word[:-1] in _KNOWN):
@@ -85,13 +85,15 @@ def _american(word: str) -> str:
 def _without_ending(word: str) -> str:
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
+    if word.endswith("s") and word[:-1] in _KNOWN:
+        return word[:-1]
     if word.endswith("es") and word[:-2].endswith(("s", "x", "z", "ch", "sh")):
         return word[:-2]
     if word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-1]
     if word.endswith("ly") and word[:-2] in _KNOWN:
         return word[:-2]
-    for ending in ("ing", "ed"):
+    for ending in ("ing", "ed", "est", "er"):
         if word.endswith(ending):
             return _verb(word, word[: -len(ending)])
     return word

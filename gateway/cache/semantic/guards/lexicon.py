@@ -19,7 +19,7 @@ her hers herself they them their theirs themselves one ones oneself someone some
 something anything everything some any all each every both either also too very just only even still yet ever again not
 no nor never none nobody nothing neither without vs because since while until though although whether please kindly hi
 hello hey thanks thank ok okay such own same else much many more most few little lot lots other another while off out up
-down let us et etc
+down let us et etc now
 """)
 )
 """Words that carry grammar; what of them changes an answer is the polarity, form, person and role guards' business."""
@@ -33,7 +33,8 @@ various several different available current main actual real effective effective
 easiest simple proper properly right correct correctly common popular top quick quickly fast fastest tip trick advice
 suggestion step idea opinion view thought option reason cause explain explanation describe find able start begin process
 procedure procedures so far main considered consider regarding related involved become happen supposed quite rather
-ways overall order personally successfully successful experience someone recommend suggest wonder wondering purpose
+according amazing awesome interesting favorite favourite basic whole entire absolute feel ways
+overall order personally successfully successful experience someone recommend suggest wonder wondering purpose
 """)
 )
 """Content words whose coming or going seldom changes what is asked. Their antonyms are the polarity guard's."""
@@ -47,7 +48,7 @@ ancient angry animal apart apartment app appear apple application apply approach
 arrange arrest arrive art article artist aspect attack attempt attend attention attract attractive aunt author authority
 average avoid award aware away baby back background bad bag balance ball ban band bank bar base basic basis bath battery
 battle beach bear beat beautiful beauty bed bedroom beer before beginner behavior behind belief believe belong below
-benefit beside beyond bias big bike bill billion bird birth birthday bite black blame blank blind block blog blood blow
+benefit beside beyond bias big bike billion bird birth birthday bite black blame blank blind block blog blood blow
 blue board boat body boil bone book border bored boring born borrow boss bottle bottom box boy boyfriend brain branch
 brand bread break breakfast breast breath breathe bridge brief bring brother brown budget build building burn bus
 business busy butter button buy cake calculate call calm camera camp campus cancel cancer candidate capable capital
@@ -78,7 +79,7 @@ financial finger finish fire firm fish fit fix flag flat flight floor flow flowe
 football force foreign forest forever forget forgive form former formula forward found foundation founder frame free
 freedom freelance fresh friend friendship front fruit frustrate fuel full fun function fund funny furniture future gain
 game gap garden gas gay general generate generation genius gentle genuine ghost giant gift girl girlfriend glad glass
-global goal god gold government grade gradual graduate graduation grammar grand grandmother grant graph grass gravity
+global goal god gold government grade gradual graduate graduation grammar grand grandmother graph grass gravity
 gray green grocery ground group grow growth guarantee guard guess guest guide guilty guitar gun gym habit hair half hall
 hand handle hang happy happiness hard hardware hate head headache health healthy hear heart heat heavy height hell hero
 hidden hide high highway hill hire historical history hit hobby hold hole holiday home homework honest honor hope horror
@@ -94,7 +95,7 @@ kill king kiss kitchen knee knife knowledge label labor lack ladder lady lake la
 laugh launch law lawyer lazy lead leader leadership leaf leak learn least leave lecture left leg legal legend lend
 length less lesson letter level liberal library license lie life lift light limit limited line link lion lip list listen
 literature live loan local location lock logic lonely long lose loss lost loud love low loyal luck lucky lunch machine
-magazine magic mail maintain major male man manage management manager manner manufacture map march mark market marketing
+magazine magic mail maintain major male man manage management manager manner manufacture map march market marketing
 marriage marry mass massive master match material mathematics math matter mature maximum meal measure meat mechanical
 medal media medical medication medicine meditate meditation medium meet meeting member membership memorize memory mental
 mention menu message metal middle midnight military milk mind mine minimum minister minor minority mirror miss mission

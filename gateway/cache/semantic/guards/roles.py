@@ -6,6 +6,7 @@ Joined names ("tea or coffee") may swap; a phrase behind the same preposition ma
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.cache.semantic.guards.lexicon import FUNCTION, LIGHT
@@ -13,62 +14,72 @@ from gateway.cache.semantic.guards.listing import listed
 
 _DIRECTED: Final = frozenset(listed("from to into onto than by over against before after without under off out behind"))
 _PLACED: Final = frozenset(listed("in on at of for with about within during via per through among upon"))
-_JOINING: Final = frozenset(("and", "or", "vs", "between"))
+_STRICT: Final = frozenset(("by", "than"))
+_TRANSPARENT: Final = frozenset(listed("a an the my your"))
+_NEAREST: Final = 2
+"""Content words to each side of a joining word that it may join: a name, or a name of two words."""
+_JOINING: Final = frozenset(("and", "or", "vs"))
 
-Roles = tuple[tuple[str, ...], frozenset[tuple[str, str]]]
-"""The words in order, joined ones sorted; and each word behind a preposition, with it."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """The content words in order; each word behind a preposition, with it; the words beside a joining word."""
+
+    order: tuple[str, ...]
+    marked: frozenset[tuple[str, str]]
+    joined: frozenset[str]
 
 
 def read(words: Sequence[str], bases: Sequence[str]) -> Roles:
     """Return the order of the content words and what stands behind which preposition."""
-    runs: list[tuple[str, ...]] = []
+    order: list[str] = []
     marked: set[tuple[str, str]] = set()
-    run: list[str] = []
-    marker, is_joined = "", False
-    for word, base in zip((*words, "and"), (*bases, "and"), strict=True):
+    joined: set[str] = set()
+    marker, after_join = "", 0
+    for word, base in zip(words, bases, strict=True):
         if base not in FUNCTION:
             if base not in LIGHT and word not in LIGHT:
-                run.append(base)
+                order.append(base)
                 if marker:
                     marked.add((marker, base))
-            continue
-        _close(runs, run, is_joined=is_joined)
-        is_joined = (word in _JOINING) if run or word not in ("a", "an", "the") else is_joined
-        run = []
-        if word in _DIRECTED or word in _PLACED:
+                if after_join:
+                    joined.add(base)
+                    after_join -= 1
+        elif word in _JOINING:
+            joined.update(order[-_NEAREST:])
+            after_join = _NEAREST
+        elif word in _DIRECTED or word in _PLACED:
             marker = word
-        elif word not in ("a", "an", "the", "my", "your", "and", "or"):
+        elif word not in _TRANSPARENT:
             marker = ""
-    return tuple(word for part in runs for word in part), frozenset(marked)
+    return Roles(order=tuple(order), marked=frozenset(marked), joined=frozenset(joined))
 
 
 def same(asked: Roles, stored: Roles) -> bool:
     """Whether the words that both hold stand in the same roles."""
     if asked == stored:
         return True
-    if asked[0] == stored[0]:
-        return _directed(asked) == _directed(stored) or not _moved(asked, stored)
-    moved_freely = {word for marker, word in asked[1] & stored[1]}
-    common = (set(asked[0]) & set(stored[0])) - moved_freely
-    one = [word for word in asked[0] if word in common]
-    other = [word for word in stored[0] if word in common]
-    return one == other and not _moved(asked, stored)
+    both = set(asked.order) & set(stored.order)
+    ours = {pair for pair in asked.marked - stored.marked if pair[1] in both}
+    theirs = {pair for pair in stored.marked - asked.marked if pair[1] in both}
+    if any(marker in _STRICT for marker, _ in ours | theirs) or _is_swapped(ours, theirs):
+        return False
+    free = {word for marker, word in asked.marked | stored.marked if marker in _PLACED}
+    fixed = {word for word in both - free if not word.endswith("ly")}
+    joined = asked.joined & stored.joined
+    return _fixed(asked.order, fixed, joined) == _fixed(stored.order, fixed, joined)
 
 
-def _close(runs: list[tuple[str, ...]], run: list[str], *, is_joined: bool) -> None:
-    if not run:
-        return
-    if is_joined and runs and runs[-1] > tuple(run):
-        runs.insert(-1, tuple(run))
-    else:
-        runs.append(tuple(run))
+def _fixed(order: Sequence[str], fixed: set[str], joined: frozenset[str]) -> list[str]:
+    # What is joined in both may swap places, not leave them.
+    return ["" if word in joined else word for word in order if word in fixed]
 
 
-def _directed(roles: Roles) -> frozenset[tuple[str, str]]:
-    return frozenset(pair for pair in roles[1] if pair[0] in _DIRECTED)
-
-
-def _moved(asked: Roles, stored: Roles) -> bool:
-    """Whether a word that both hold stands behind a directed preposition in one and behind another, or none, in one."""
-    both = set(asked[0]) & set(stored[0])
-    return any(word in both for _, word in _directed(asked) ^ _directed(stored))
+def _is_swapped(ours: set[tuple[str, str]], theirs: set[tuple[str, str]]) -> bool:
+    """Whether a preposition went over to another word, or a word from one directed preposition to another."""
+    return any(
+        (marker == other and word != another)
+        or (word == another and marker != other and marker in _DIRECTED and other in _DIRECTED)
+        for marker, word in ours
+        for other, another in theirs
+    )
