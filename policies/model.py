@@ -18,6 +18,7 @@ from policies.rules import (
     QualityRules,
     RateRules,
     RolloutRules,
+    SemanticRules,
     ShadowRules,
     Sticky,
     TierRules,
@@ -136,20 +137,6 @@ class Match:
     all: tuple[Match, ...] = ()
     any_of: tuple[Match, ...] = ()
     none: tuple[Match, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SemanticRules:
-    """How many answers to another question's wording may be wrong, and what finding that out may cost.
-
-    `wrong_per_hit` and `wrong_per_request` are shares that are kept with 95 % confidence, `sample` the least share of
-    hits that is asked again, `label_budget_nanousd_day` the most that asking again costs in a day (UTC) and class.
-    """
-
-    wrong_per_hit: float = 0.02
-    wrong_per_request: float = 0.005
-    sample: float = 0.02
-    label_budget_nanousd_day: int = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gateway.cache.semantic import cuts
 from gateway.cache.semantic.gate import detection_delay_hits
 from gateway.cache.semantic.state import ClassState, Mode, floor_rate, is_frozen, promise_of
-from policies.model import SemanticRules
+from policies.rules import SemanticRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from gateway.cache.semantic import cuts, drift, logistic
 from gateway.cache.semantic.answers import NOTHING_KNOWN
 from gateway.cache.semantic.bound import floor_samples_wanted
 from gateway.cache.semantic.state import ClassState, floor_rate, is_frozen
-from policies.model import SemanticRules
+from policies.rules import SemanticRules
 
 FIRST_HITS: Final = 50
 """Of a class that opens, all of them are asked again."""

@@ -16,7 +16,7 @@ from gateway.cache.semantic.snapshot import SnapshotUnreadable, decode_state, en
 from gateway.cache.semantic.state import begin, fold
 from gateway.lane import Command
 from gateway.redis_replies import elements, mapping, optional, pair, text
-from policies.model import SemanticRules
+from policies.rules import SemanticRules
 
 SNAPSHOT_EVERY: Final = 1000
 """Events between two snapshots."""

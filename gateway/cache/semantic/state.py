@@ -20,7 +20,7 @@ from gateway.cache.semantic.cuts import Promise, Rolling, RollingCounts
 from gateway.cache.semantic.events import AskedTwice, Counted, Event, Labelled, Reopened
 from gateway.cache.semantic.free_text import Similarities
 from gateway.cache.semantic.logistic import Pooled
-from policies.model import SemanticRules
+from policies.rules import SemanticRules
 
 Mode = Literal["observe", "serving"]
 
