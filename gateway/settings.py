@@ -92,7 +92,13 @@ class Settings(BaseModel):
     redis_timeout_s: Seconds = Field(0.05, description="longest wait for Redis")
     first_token_timeout_s: Seconds = Field(60.0, description="longest wait for a stream's first token")
     answer_timeout_s: Seconds = Field(120.0, description="longest wait for an answer that is not streamed")
+    first_token_floor_s: Seconds = Field(2.0, description="least limit for a first token that is learnt")
+    answer_floor_s: Seconds = Field(10.0, description="least limit for an unstreamed answer that is learnt")
     gap_timeout_s: Seconds = Field(15.0, description="longest silence inside a stream")
+    drip_window_s: Seconds = Field(
+        30.0, description="a stream that stays slower than drip_bytes_per_s so long is given up"
+    )
+    drip_bytes_per_s: Annotated[NonNegativeFloat, Number] = Field(1.0, description="least text of a stream; 0 for any")
     tail_timeout_s: Seconds = Field(1.0, description="longest wait for usage and [DONE] after the last finish reason")
     retry_patience_s: Seconds = Field(2.0, description="longest Retry-After waited for where a fallback is left")
     retry_backoff_s: Seconds = Field(0.25, description="longest jittered pause before a retry")
@@ -102,6 +108,8 @@ class Settings(BaseModel):
     retry_budget_per_s: Annotated[NonNegativeFloat, Number] = Field(
         1.0, description="tries again per second beside that share"
     )
+    breaker_open_s: Seconds = Field(2.0, description="time without calls for a deployment that keeps failing")
+    breaker_max_open_s: Seconds = Field(15.0, description="the same at most: each failed probe doubles it")
     lease_wait_s: Annotated[NonNegativeFloat, Number] = Field(
         10.0, description="longest wait for another worker's answer to the same unstreamed request; 0 turns it off"
     )
