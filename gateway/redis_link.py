@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import Sequence
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from gateway.lane import Command, LinkDown, Refused
+
+_NO_KEY = "foreword:no-such-key"
 
 
 class Connection:
@@ -43,7 +45,10 @@ class Connection:
         return self._class(**self._options)
 
     async def open(self) -> None:
-        """Connect, sign in and prove it by a PING. Raises LinkDown."""
+        """Connect, sign in and prove it by a PING and a write that changes nothing. Raises LinkDown.
+
+        The write, because during a failover a replica takes connections before it is the primary.
+        """
         await self.drop()
         self._connection = connection = self._new()
         try:
@@ -52,7 +57,7 @@ class Connection:
             raise LinkDown(f"cannot connect: {_why(error)}") from error
         try:
             async with asyncio.timeout(self._ping_timeout_s):
-                (reply,) = await self.round_trip([("PING",)])
+                reply, _ = await self.round_trip([("PING",), ("UNLINK", _NO_KEY)])
         except TimeoutError:
             raise LinkDown(f"no answer to PING within {self._ping_timeout_s * 1000:g} ms") from None
         if reply != b"PONG":
@@ -77,6 +82,8 @@ class Connection:
     async def _reply(self, connection: AbstractConnection) -> object:
         try:
             return await connection.read_response(disable_decoding=True)
+        except ReadOnlyError as error:  # a new connection may lead to the new primary, this one never will
+            raise LinkDown("the server is a read-only replica") from error
         except ResponseError as error:
             return Refused(code=_code(error))
 
