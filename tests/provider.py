@@ -61,6 +61,10 @@ class ScriptedProvider:
         """Give `reply` whenever the queue of `model` is empty."""
         self._always[model] = reply
 
+    def queued(self, model: str) -> int:
+        """Return how many replies wait in the queue of `model`."""
+        return len(self._queues[model])
+
     def open_gate(self, name: str) -> None:
         """Let everything that waits at `name` go on, now and later."""
         self._gates[name].set()
