@@ -44,10 +44,12 @@ def redis_url_of(value: str | None) -> str | None:
 def embedder_of(value: str) -> str:
     """Return the name of an embedder. Raises ValueError."""
     if value == "hashing":
-        raise ValueError("hashing is for tests: it finds words, not meaning; should be minilm, litellm:GROUP or off")
+        raise ValueError("hashing is for tests: it finds words, not meaning; should be minilm or off")
     is_group = value.startswith(LITELLM_EMBEDDER) and value != LITELLM_EMBEDDER
-    if value not in {"minilm", "off"} and not is_group:
-        raise ValueError("should be minilm, litellm:GROUP (a group of models.yaml with mode embedding) or off")
+    if value not in {"minilm", "minilm-float32", "off"} and not is_group:
+        raise ValueError(
+            "should be minilm, minilm-float32, litellm:GROUP (a group of models.yaml with mode embedding) or off"
+        )
     return value
 
 

@@ -11,6 +11,8 @@ import structlog
 
 from gateway.crew import Job
 from gateway.embedder.home import CannotEmbed, EmbedderHome
+from gateway.embedder.weights import Precision
+from gateway.setting_types import LITELLM_EMBEDDER
 from gateway.settings import Settings
 
 OFF = "the semantic cache is off"
@@ -24,12 +26,17 @@ def with_embedder(settings: Settings) -> tuple[Settings, Sequence[Job]]:
     if settings.redis_url is None:
         structlog.get_logger().warning(OFF, why="without Redis there is nowhere to keep its entries")
         return without, ()
-    if settings.embedder != "minilm":
+    if settings.embedder.startswith(LITELLM_EMBEDDER):
         return settings, ()
-    home = EmbedderHome.of(settings.data_dir)
+    home = EmbedderHome.of(settings.data_dir, precision_of(settings))
     try:
         home.prepare()
     except CannotEmbed as lacking:
         structlog.get_logger().warning(OFF, why=str(lacking))
         return without, ()
     return settings, (Job(name="embedder", run=home.become, is_vital=False),)
+
+
+def precision_of(settings: Settings) -> Precision:
+    """Return what the minilm embedder computes in; deploy/adr/0007 says why int8 is the default."""
+    return "float32" if settings.embedder == "minilm-float32" else "int8"

@@ -1,7 +1,7 @@
 """The embedder's own process: one for a host, on a unix socket, for the questions of all its workers.
 
-`python -m gateway.embedder.process FOLDER SOCKET`. Batches what has come while it computed; reads no configuration,
-keeps no text, and ends with the process that started it.
+`python -m gateway.embedder.process FOLDER SOCKET PRECISION`. Batches what has come while it computed; reads no
+configuration, keeps no text, and ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gateway.cache.semantic.types import Embedded, TooLong
 from gateway.clock import SystemClock
 from gateway.embedder.frames import BadFrame, Greeting, Question, Questions, Reply
 from gateway.embedder.minilm import MOST_TOKENS, MiniLM
-from gateway.embedder.weights import WeightsUnusable
+from gateway.embedder.weights import Precision, WeightsUnusable
 from gateway.logs import configure_logs
 from gateway.ports import Clock
 
@@ -167,13 +167,13 @@ async def _serve(encoder: Encoder, path: Path) -> None:
     server.close()
 
 
-def main(folder: Path, path: Path) -> int:
+def main(folder: Path, path: Path, precision: Precision) -> int:
     """Embed until SIGTERM and return the exit code: 2 where no restart would help."""
     configure_logs("info")
     log = structlog.get_logger()
     os.nice(NICENESS)
     try:
-        encoder = MiniLM.load(folder)
+        encoder = MiniLM.load(folder, precision)
     except WeightsUnusable as error:
         log.warning("no embedder: the semantic cache stays off", why=str(error))
         return EXIT_CONFIG
@@ -183,4 +183,4 @@ def main(folder: Path, path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), "int8" if sys.argv[3] == "int8" else "float32"))

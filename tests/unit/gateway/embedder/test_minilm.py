@@ -105,6 +105,17 @@ def test_the_last_word_of_a_long_text_still_counts(encoder: MiniLM) -> None:
     assert float(_vector(encoder, "word " * 250 + "yes") @ _vector(encoder, "word " * 250 + "no")) < 0.9999
 
 
+def test_int8_is_near_float32_and_does_not_depend_on_who_shares_its_run(
+    encoder: MiniLM, minilm_directory: Path
+) -> None:
+    small = MiniLM.load(minilm_directory, "int8")
+    assert small.id != encoder.id
+    for sentence, answer in zip(SENTENCES, small.encode(SENTENCES), strict=True):
+        assert isinstance(answer, Embedded)
+        assert float(answer.vector @ _vector(encoder, sentence)) > 0.98
+        assert np.array_equal(answer.vector, _vector(small, sentence))
+
+
 def test_no_text_gives_no_answer(encoder: MiniLM) -> None:
     assert encoder.encode([]) == []
 

@@ -209,10 +209,10 @@ async def test_a_killed_process_is_noticed_at_once_and_its_successor_found(path:
 
 
 async def test_the_real_process_embeds_and_ends_when_asked(minilm_directory: Path, path: Path) -> None:
-    home = EmbedderHome(folder=minilm_directory, socket=path)
+    home = EmbedderHome(folder=minilm_directory, socket=path, precision="float32")
     await asyncio.to_thread(home.prepare)
     process = await asyncio.to_thread(subprocess.Popen, home.command())
-    async with _client(path, await asyncio.to_thread(expected_greeting)) as client:
+    async with _client(path, await asyncio.to_thread(expected_greeting, "float32")) as client:
         await _until(lambda: client.state == "up" or process.poll() is not None)
         answer = await client.embed("This is an example sentence")
         assert isinstance(answer, Embedded)
