@@ -42,7 +42,7 @@ def _answering(gateway: Gateway, *vectors: list[float]) -> None:
         "data": [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)],
         "usage": {"prompt_tokens": 9, "total_tokens": 9},
     }
-    gateway.provider.always(Reply(body=body))
+    gateway.provider.always("*", Reply(body=body))
 
 
 async def test_a_vector_has_unit_norm_and_its_cost_is_booked_to_the_caller(gateway: Gateway) -> None:
@@ -84,6 +84,6 @@ async def test_a_refusal_is_no_crash(gateway: Gateway, text: str) -> None:
 
 
 async def test_a_provider_that_takes_too_long_is_not_waited_for(gateway: Gateway) -> None:
-    gateway.provider.always(Reply(delay_s=30.0))
+    gateway.provider.always("*", Reply(delay_s=30.0))
     with pytest.raises(EmbedderUnavailable, match="within|deadline"):
         await _embedder(gateway, timeout_s=0.05).embed("a question")
