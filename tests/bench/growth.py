@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,11 +19,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.filling import cache_entries, fill, keys_of, ledger_entries, policy_of, secrets_of
+from tests.bench.filling import cache_entries, fill, keys_of, ledger_entries, secrets_of
 from tests.bench.machine import described
 from tests.bench.measure import Bench, Measured, Spread, spread
 from tests.bench.orders import Kind, Load
 from tests.bench.payloads import chat_body
+from tests.bench.samples import policy_of
 from tests.bench.servers import Server, bare, gateway, generator, provider
 from tests.bench.table import RESULTS
 from tests.e2e.serving import request, until
@@ -189,22 +190,67 @@ def concurrency(growing: Growing, server: Server, sizes: Sequence[int]) -> Panel
     return growing.panel("requests at once", sizes, lambda size: (server, chat_kind("at once", server.key), size))
 
 
-def grown(growing: Growing, *, quick: bool) -> Iterator[Panel]:
-    """Measure every panel, each on a gateway of its own."""
-    upstream = growing.bench.upstream
-    many = 100 if quick else 1
-    with gateway(upstream, "--max-connections-per-key=4000") as server:
-        yield concurrency(growing, server, (1, 10, 100, 200) if quick else (1, 10, 100, 1_000, 2_000))
-    with gateway(upstream, policy=policy_of(1)) as server:
-        yield routes(growing, server, (10, 100) if quick else (10, 100, 300, 1_000))
-    with gateway(upstream) as server:
-        yield keys(growing, server, (10, 1_000, 100_000 // many), used=10)
-    with gateway(upstream) as server:
-        yield keys(growing, server, (10, 1_000) if quick else (10, 100, 1_000, 10_000, 100_000), used=None)
-    with gateway(upstream, "--memory-cache-bytes=0") as server:
-        yield from entries(growing, server, (1_000, 10_000) if quick else (1_000, 10_000, 100_000, 1_000_000))
-    with gateway(upstream) as server:
-        yield ledger(growing, server, (10, 100_000 // many))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """One thing that grows, on a gateway of its own."""
+
+    name: str
+    run: Callable[[Growing, Server, Sequence[int]], Iterable[Panel]]
+    quick: tuple[int, ...]
+    sizes: tuple[int, ...]
+    options: tuple[str, ...] = ()
+    policy: str = ""
+
+
+GROWTHS: tuple[Growth, ...] = (
+    Growth(
+        name="concurrency",
+        run=lambda growing, server, sizes: (concurrency(growing, server, sizes),),
+        quick=(1, 10, 100, 200),
+        sizes=(1, 10, 100, 1_000, 2_000),
+        options=("--max-connections-per-key=4000",),
+    ),
+    Growth(
+        name="routes",
+        run=lambda growing, server, sizes: (routes(growing, server, sizes),),
+        quick=(10, 100),
+        sizes=(10, 100, 300, 1_000),
+        policy=policy_of(1),
+    ),
+    Growth(
+        name="keys",
+        run=lambda growing, server, sizes: (keys(growing, server, sizes, used=10),),
+        quick=(10, 1_000),
+        sizes=(10, 1_000, 100_000),
+    ),
+    Growth(
+        name="keys in use",
+        run=lambda growing, server, sizes: (keys(growing, server, sizes, used=None),),
+        quick=(10, 1_000),
+        sizes=(10, 100, 1_000, 10_000, 100_000),
+    ),
+    Growth(
+        name="cache",
+        run=entries,
+        quick=(1_000, 10_000),
+        sizes=(1_000, 10_000, 100_000, 1_000_000),
+        options=("--memory-cache-bytes=0",),
+    ),
+    Growth(
+        name="ledger",
+        run=lambda growing, server, sizes: (ledger(growing, server, sizes),),
+        quick=(10, 1_000),
+        sizes=(10, 100_000),
+    ),
+)
+
+
+def grown(growing: Growing, *, quick: bool, only: str) -> Iterator[Panel]:
+    """Measure every panel."""
+    for growth in GROWTHS:
+        if only in growth.name:
+            with gateway(growing.bench.upstream, *growth.options, policy=growth.policy) as server:
+                yield from growth.run(growing, server, growth.quick if quick else growth.sizes)
 
 
 def table_of(panels: Sequence[Panel], about: dict[str, str]) -> Table:
@@ -248,6 +294,7 @@ def main() -> int:
     """Measure, print, write; 1 where requests failed."""
     parser = argparse.ArgumentParser(prog="make bench-growth", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, one short round: does it run")
+    parser.add_argument("--only", default="", help="part of the names of what grows, such as keys")
     parser.add_argument("--rounds", type=int, default=0, help="of each point (3)")
     parser.add_argument("--seconds", type=float, default=0.0, help="of one measurement (1.5)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="directory of the JSON and PNG files")
@@ -257,7 +304,7 @@ def main() -> int:
     with provider() as upstream, generator() as load, bare(upstream) as yardstick:
         bench = Bench(generator=load, upstream=upstream)
         growing = Growing(bench=bench, yardstick=yardstick, rounds=rounds, seconds=seconds, console=console)
-        panels = tuple(grown(growing, quick=options.quick))
+        panels = tuple(grown(growing, quick=options.quick, only=options.only))
     console.print(table_of(panels, about))
     options.out.mkdir(parents=True, exist_ok=True)
     document = {"about": about, "panels": [{**dataclasses.asdict(panel), "result": panel.result} for panel in panels]}

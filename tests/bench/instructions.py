@@ -1,7 +1,7 @@
 """How many instructions each pure step takes: exact where times are not, and the same on a busy machine.
 
-`python -m tests.bench.instructions` runs the steps, with a call of sched_yield before and after each, at which callgrind
-writes down what it has counted so far. Measures no time.
+`python -m tests.bench.instructions` runs the steps, with a call of sched_yield before and after each, at which
+callgrind writes down what it has counted so far. Measures no time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def instructions() -> dict[str, int] | str:
     if shutil.which("valgrind") is None:
         return "instructions are not counted: valgrind is not installed"
     with tempfile.TemporaryDirectory(prefix="fw-callgrind-") as folder:
-        command = ["valgrind", "--tool=callgrind", "--dump-before=sched_yield", f"--callgrind-out-file={folder}/out"]
+        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--dump-before=sched_yield"]
+        command.append(f"--callgrind-out-file={folder}/out")
         told = subprocess.run(
             [*command, sys.executable, "-m", "tests.bench.instructions"],
             capture_output=True,
@@ -56,8 +57,10 @@ def _counts(folder: Path) -> list[int]:
 
 def main() -> None:
     """Run each step between marks, after an empty loop between marks of its own."""
-    for make in STEPS.values():
-        step = make()
+    made = [make() for make in STEPS.values()]
+    # Counting begins only now: the imports would take minutes under callgrind.
+    subprocess.run(["callgrind_control", "--instr=on", str(os.getpid())], check=True, stdout=subprocess.DEVNULL)
+    for step in made:
         for _ in range(WARM_UP):
             step()
         for call in (lambda: None, step):

@@ -1,4 +1,4 @@
-"""The load generator, a process of its own: a Load per line in, a Told per line out. Knows nothing of the product's code.
+"""The load generator, a process of its own: a Load per line in, a Told per line out. Knows nothing of the product.
 
 Raw protocols over keep-alive connections, requests made of bytes that were joined beforehand: about 15 µs each.
 """
@@ -270,7 +270,7 @@ class Driver:
     async def _open_loop(self, load: Load) -> None:
         await asyncio.gather(*(self._connect() for _ in range(min(load.connections, 16))))
         for due_s in self._arrivals(load):
-            while (wait_s := due_s - now()) > 0:
+            while (wait_s := due_s - now()) > 0:  # noqa: ASYNC110 - it is the time that is waited for
                 await asyncio.sleep(wait_s)
             self._due.append(due_s)
             if self._free:

@@ -51,7 +51,7 @@ def shares_of(measured: Sequence[Measured]) -> Table:
     """Return who was how busy: the self-check that the load is not what is measured."""
     table = Table(title="shares of their cores, worst round; requests a second, median", width=WIDTH)
     for column in ("work", "server", "rps", "server", "generator", "provider", "reads an answer"):
-        table.add_column(column, justify="left" if column in ("work",) else "right")
+        table.add_column(column, justify="left" if column == "work" else "right")
     for work, server in dict.fromkeys((one.work, one.server) for one in measured):
         rounds = [one for one in measured if (one.work, one.server) == (work, server)]
         table.add_row(
@@ -112,14 +112,18 @@ def _draw_cpu(axes: Axes, rows: Sequence[Verdict]) -> None:
     for shift, (label, name, colour) in enumerate(sides):
         spreads = [getattr(row, name) for row in reversed(rows)]
         places = [place + 0.27 - 0.27 * shift for place in range(len(rows))]
-        axes.barh(places, [spread.median if spread else 0 for spread in spreads], height=0.26, label=label, color=colour)
+        axes.barh(
+            places, [spread.median if spread else 0 for spread in spreads], height=0.26, label=label, color=colour
+        )
     axes.set_xscale("log")
     axes.set_yticks(range(len(rows)), [row.what for row in reversed(rows)])
     axes.set_xlabel("milliseconds of CPU per request")
     axes.legend()
 
 
-def show(console: Console, described: Mapping[str, str], verdicts: Sequence[Verdict], measured: Sequence[Measured]) -> None:
+def show(
+    console: Console, described: Mapping[str, str], verdicts: Sequence[Verdict], measured: Sequence[Measured]
+) -> None:
     """Print both tables."""
     console.print(table_of(verdicts, described))
     console.print("beside it: Redis and warmer, on the load's core. LiteLLM: with its own memory cache.")

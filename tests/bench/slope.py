@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 BLOCKS = 10
 T_8 = 2.306
@@ -34,7 +35,7 @@ def slope(points: Sequence[tuple[float, float]]) -> Slope | None:
     if len(points) < 2 * BLOCKS:
         return None
     edges = [len(points) * block // BLOCKS for block in range(BLOCKS + 1)]
-    blocks = [points[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    blocks = [points[start:end] for start, end in pairwise(edges)]
     xs = [statistics.fmean(x for x, _ in block) for block in blocks]
     ys = [statistics.fmean(y for _, y in block) for block in blocks]
     per_x, start = statistics.linear_regression(xs, ys)

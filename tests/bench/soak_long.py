@@ -200,13 +200,17 @@ def table_of(soaked: Soaked, about: dict[str, str]) -> Table:
     assert told is not None
     assert soaked.before is not None
     assert soaked.after is not None
-    table.add_row("requests", f"{told.requests:,} in {told.elapsed_s:.0f} s, {told.requests / told.elapsed_s:,.0f} a second")
+    table.add_row(
+        "requests", f"{told.requests:,} in {told.elapsed_s:.0f} s, {told.requests / told.elapsed_s:,.0f} a second"
+    )
     table.add_row("kinds", ", ".join(f"{name} {count:,}" for name, count in sorted(told.kinds.items())))
     table.add_row("statuses", ", ".join(f"{status} {count:,}" for status, count in sorted(told.statuses.items())))
     if memory is not None:
         bounds = f"95 % interval {memory.least:+.2f} to {memory.most:+.2f}"
         table.add_row("worker's RSS, KiB per 1,000 requests", f"{memory.per_x:+.2f}, {bounds}")
-    table.add_row("worker's RSS, MiB", f"{soaked.before.rss_kib / 1024:.1f} before, {soaked.after.rss_kib / 1024:.1f} after")
+    table.add_row(
+        "worker's RSS, MiB", f"{soaked.before.rss_kib / 1024:.1f} before, {soaked.after.rss_kib / 1024:.1f} after"
+    )
     table.add_row("tasks", f"{soaked.before.tasks} before, {soaked.after.tasks} after")
     table.add_row("open files", f"{soaked.before.files} before, {soaked.after.files} after")
     table.add_row("series", f"{soaked.series_warm:,} after the warm-up, {soaked.series_end:,} after")

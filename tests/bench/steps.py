@@ -18,8 +18,8 @@ from router.rewrite import provider_body
 from router.sse import StreamReader
 from router.types import Call, ChatRequest, Deployment, Usage
 from router.usage import read_answer
-from tests.bench.filling import outcome, policy_of
 from tests.bench.payloads import COUNTER, MODEL, big_text, chat_answer, chat_body, events
+from tests.bench.samples import outcome, policy_of
 
 Step = Callable[[], object]
 LIMITS = DoorLimits()

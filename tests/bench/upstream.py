@@ -33,7 +33,7 @@ def _chunk(data: bytes) -> bytes:
 ANSWER = _whole(b"200 OK", chat_answer())
 FAILURE = b'{"error":{"message":"as asked","type":"server_error","param":null,"code":null}}'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-CHUNKS = tuple(_chunk(event) for event in events()[:-1]) + (_chunk(events()[-1]) + b"0\r\n\r\n",)
+CHUNKS = (*map(_chunk, events()[:-1]), _chunk(events()[-1]) + b"0\r\n\r\n")
 
 
 class Ticker:

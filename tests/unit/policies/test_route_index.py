@@ -6,7 +6,7 @@ from policies.decide import match
 from policies.load import load_policy
 from policies.model import Match
 from policies.route_index import index_of, places
-from tests.bench.filling import policy_of
+from tests.bench.samples import policy_of
 from tests.unit.policies.examples import FACTS, policy, route
 
 
