@@ -25,7 +25,7 @@ from tests.bench.measure import Bench, Measured, Spread, spread
 from tests.bench.orders import Kind, Load
 from tests.bench.payloads import chat_body
 from tests.bench.samples import policy_of
-from tests.bench.servers import Server, bare, gateway, generator, provider
+from tests.bench.servers import Server, bare, gateway, generator, models_yaml, provider
 from tests.bench.table import RESULTS
 from tests.e2e.serving import request, until
 
@@ -200,6 +200,7 @@ class Growth:
     sizes: tuple[int, ...]
     options: tuple[str, ...] = ()
     policy: str = ""
+    deployments: int = 1
 
 
 GROWTHS: tuple[Growth, ...] = (
@@ -209,6 +210,7 @@ GROWTHS: tuple[Growth, ...] = (
         quick=(1, 10, 100, 200),
         sizes=(1, 10, 100, 1_000, 2_000),
         options=("--max-connections-per-key=4000",),
+        deployments=10,  # one has places for 256 calls at once, and a queue of 64 for a tenant
     ),
     Growth(
         name="routes",
@@ -249,7 +251,9 @@ def grown(growing: Growing, *, quick: bool, only: str) -> Iterator[Panel]:
     """Measure every panel."""
     for growth in GROWTHS:
         if only in growth.name:
-            with gateway(growing.bench.upstream, *growth.options, policy=growth.policy) as server:
+            upstream = growing.bench.upstream
+            models = models_yaml(upstream, deployments=growth.deployments)
+            with gateway(upstream, *growth.options, policy=growth.policy, models=models) as server:
                 yield from growth.run(growing, server, growth.quick if quick else growth.sizes)
 
 
@@ -275,7 +279,10 @@ def plot(path: Path, panels: Sequence[Panel], about: dict[str, str]) -> None:
     """Draw a panel each: CPU per request in units of the bare proxy's, over the size."""
     shown = [panel for panel in panels if len(panel.points) > 1]
     figure = Figure(figsize=(15, 8), layout="constrained")
-    for axes, panel in zip(figure.subplots(2, 3).flat, shown, strict=False):
+    places = list(figure.subplots(2, 3).flat)
+    for axes in places[len(shown) :]:
+        axes.set_axis_off()
+    for axes, panel in zip(places, shown, strict=False):
         sizes = [point.size for point in panel.points]
         middle = [point.relative.median for point in panel.points]
         low = [point.relative.median - point.relative.least for point in panel.points]

@@ -20,6 +20,7 @@ from tests.bench.orders import Kind, Load, Told, percentile
 from tests.bench.payloads import COUNTER
 
 DRAIN_S = 30.0
+CONNECT_AT_ONCE = 100
 LONGEST_S = 3600.0
 """Of a run that is bounded by its requests."""
 now = SystemClock().monotonic
@@ -65,8 +66,12 @@ class Run:
         self.took_s: list[float] = []
         self.late_s: list[float] = []
         self.sample = ""
-        self.stop_s = now() + load.seconds if load.seconds else float("inf")
+        self.stop_s = float("inf")
         self.is_over = False
+
+    def start(self) -> None:
+        """Let the time run from now on."""
+        self.stop_s = now() + self.load.seconds if self.load.seconds else float("inf")
 
     def take(self) -> Source | None:
         """Return the next source, None once there is no more to send."""
@@ -210,6 +215,7 @@ class Driver:
         self._due: deque[float] = deque()
         self._all: set[Connection] = set()
         self._done = asyncio.Event()
+        self._is_connected = False
 
     async def drive(self) -> Told:
         """Run the load."""
@@ -218,7 +224,7 @@ class Driver:
             if load.rate:
                 await self._open_loop(load)
             else:
-                await asyncio.gather(*(self._connect() for _ in range(load.connections)))
+                await self._closed_loop(load)
             limit_s = (load.seconds or LONGEST_S) + DRAIN_S
             async with asyncio.timeout(limit_s):
                 await self._done.wait()
@@ -230,6 +236,16 @@ class Driver:
             connection.close()
         await asyncio.sleep(0.01)
         return self._run.told(elapsed_s)
+
+    async def _closed_loop(self, load: Load) -> None:
+        """Connect everybody first: a thousand that ask as they come in are not a thousand at once."""
+        for _ in range(0, load.connections, CONNECT_AT_ONCE):
+            left = load.connections - len(self._all)
+            await asyncio.gather(*(self._connect() for _ in range(min(CONNECT_AT_ONCE, left))))
+        self._run.start()
+        self._is_connected = True
+        while self._free:
+            self._freed(self._free.popleft())
 
     async def _connect(self) -> None:
         _, made = await self._loop.create_connection(
@@ -244,6 +260,8 @@ class Driver:
                 self._give(connection)
             else:
                 self._free.append(connection)
+        elif not self._is_connected:
+            self._free.append(connection)
         else:
             source = run.take()
             if source is not None:
@@ -290,7 +308,6 @@ class Driver:
 
     def _give(self, connection: Connection) -> None:
         due_s = self._due.popleft()
-        self._run.stop_s = float("inf")
         source = self._run.take()
         if source is not None:
             self._run.late_s.append(now() - due_s)

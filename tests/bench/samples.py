@@ -5,21 +5,22 @@ from __future__ import annotations
 from gateway.outcome import Outcome
 from router.types import AttemptRecord, Usage
 
+ATTEMPT = AttemptRecord(
+    deployment_id="deployment",
+    group="gpt-4o-mini",
+    provider="openai",
+    model="gpt-4o-mini",
+    reason="first",
+    started_s=0.001,
+    ended_s=0.412,
+    result="ok",
+    usage=Usage(input_tokens=42, output_tokens=300),
+    cost_nanousd=186_300,
+)
+
 
 def outcome(request_id: str = "req-0123456789abcdef01234567") -> Outcome:
     """Return what became of a plain chat request."""
-    attempt = AttemptRecord(
-        deployment_id="deployment",
-        group="gpt-4o-mini",
-        provider="openai",
-        model="gpt-4o-mini",
-        reason="first",
-        started_s=0.001,
-        ended_s=0.412,
-        result="ok",
-        usage=Usage(input_tokens=42, output_tokens=300),
-        cost_nanousd=186_300,
-    )
     return Outcome(
         request_id=request_id,
         origin="user",
@@ -44,7 +45,7 @@ def outcome(request_id: str = "req-0123456789abcdef01234567") -> Outcome:
         cost_nanousd=186_300,
         interaction_cost_nanousd=186_300,
         finish_reasons=("stop",),
-        attempts=(attempt,),
+        attempts=(ATTEMPT,),
         total_s=0.413,
         overhead_s=0.001,
     )

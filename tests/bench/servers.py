@@ -146,10 +146,14 @@ def bare(upstream: Process) -> Iterator[Server]:
         yield Server(name="bare", port=process.port, key=BARE_KEY, pids=process.pids)
 
 
-def models_yaml(upstream: Process, *, more: str = "") -> str:
-    """Return a model_list: the benchmark's model, with a published price, at the provider."""
-    base = f'api_base: "http://127.0.0.1:{upstream.port}/v1", api_key: sk-upstream'
-    return f"model_list:\n  - {{model_name: {MODEL}, litellm_params: {{model: openai/{MODEL}, {base}}}}}\n{more}"
+def models_yaml(upstream: Process, *, deployments: int = 1, more: str = "") -> str:
+    """Return a model_list: the benchmark's model, with a published price, at the provider, under so many keys."""
+    base = f'model: openai/{MODEL}, api_base: "http://127.0.0.1:{upstream.port}/v1"'
+    rows = [
+        f"  - {{model_name: {MODEL}, litellm_params: {{{base}, api_key: sk-upstream-{number}}}}}\n"
+        for number in range(deployments)
+    ]
+    return f"model_list:\n{''.join(rows)}{more}"
 
 
 @contextmanager

@@ -227,7 +227,7 @@ def plot(path: Path, soaked: Soaked, about: dict[str, str]) -> None:
     at_s = [sample.at_s for sample in soaked.samples]
     upper.plot(at_s, [sample.rss_kib / 1024 for sample in soaked.samples])
     upper.axvline(at_s[-1] * WARM_SHARE, color="tab:gray", linestyle=":", label="end of the warm-up")
-    upper.set_ylim(0)
+    upper.set_ylim(0, 1.2 * max(sample.rss_kib for sample in soaked.samples) / 1024)
     upper.set_ylabel("RSS of the worker, MiB")
     upper.legend()
     lower.plot(at_s, [sample.tasks for sample in soaked.samples], label="asyncio tasks")

@@ -153,9 +153,7 @@ def troubles(measured: Sequence[Measured]) -> list[str]:
                 f"{named}: load generator and provider took {shares} of their core: they may be the bottleneck"
             )
         if told.expected < 0.98 * told.requests:
-            found.append(
-                f"{named}: only {told.expected} of {told.requests} were the hit or miss they should be"
-            )
+            found.append(f"{named}: only {told.expected} of {told.requests} were the hit or miss they should be")
         if one.work == STREAM and one.server != "litellm" and told.reads < 0.8 * EVENTS:
             found.append(f"{named}: {told.reads:.0f} reads an answer: events came together, which is cheaper")
         if told.late_p99_ms > 5:
