@@ -225,6 +225,7 @@ def litellm(upstream: Process) -> Iterator[Server]:
         )
         port = free_port()
         command = [str(PEER), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--telemetry", "False"]
         with running(command, core=SERVER_CORE, out=home / "out") as process:
             until(lambda: _is_alive(port), "LiteLLM's proxy", alive=process.popen)
             yield Server(name="litellm", port=port, key=PEER_KEY, pids=process.pids, home=home)
