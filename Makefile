@@ -14,8 +14,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 # $(call timed,what,command): run it and say how long it took; fails as the command fails.
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
-.PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench-joining bench-hedge \
-  bench-rollout
+.PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench bench-peers bench-micro \
+  bench-growth soak-long bench-joining bench-hedge bench-rollout
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
@@ -24,6 +24,11 @@ help:
 	@echo "make setup   only install into .venv"
 	@echo "make soak    three minutes of random faults, leaving clients and Redis restarts [ARGS='--seconds 600 --seed 1']"
 	@echo "make fault-table  what each provider fault gets, played on the real process [ARGS='--only cut']"
+	@echo "make bench   CPU, latency and memory beside a bare aiohttp proxy; nothing else should run [ARGS=--quick]"
+	@echo "make bench-peers  install LiteLLM's proxy into .venv-peers, for make bench"
+	@echo "make bench-micro  microseconds and instructions of the pure steps"
+	@echo "make bench-growth  cost per request as routes, keys, cache, ledger and concurrency grow [ARGS=--quick]"
+	@echo "make soak-long  200,000 requests of mixed work: memory, files, tasks and series must stay flat"
 	@echo "make bench-joining  a thousand identical streams: provider calls, and followers' first tokens"
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
 	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
@@ -49,6 +54,26 @@ demo: setup
 	@exec $(BIN)/foreword demo $(ARGS)
 
 test: lint types imports pytest
+
+# The table of the design's performance page for this machine: five minutes; figures in tests/bench/README.md.
+bench: setup
+	@exec $(BIN)/python -m tests.bench.table $(ARGS)
+
+# LiteLLM's proxy, to be measured and never shipped: its own environment, so that it cannot reach ours. 1.106.2 is
+# also what requirements.in pins.
+bench-peers:
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	$(call timed,bench-peers,.venv-peers/bin/python -m pip --disable-pip-version-check install -q "litellm[proxy]==1.106.2")
+
+# One function per pure step; instruction counts where the machine or valgrind can count them.
+bench-micro: setup
+	@exec $(BIN)/python -m tests.bench.micro $(ARGS)
+
+bench-growth: setup
+	@exec $(BIN)/python -m tests.bench.growth $(ARGS)
+
+soak-long: setup
+	@exec $(BIN)/python -m tests.bench.soak_long $(ARGS)
 
 # Two workers, a thousand callers of one prompt; the figures in tests/bench/README.md.
 bench-joining: setup
@@ -85,5 +110,5 @@ format: setup
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 clean:
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@rm -rf .venv .venv-peers bench-results .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,6 +24,7 @@ from policies.model import (
 )
 from policies.patterns import matches
 from policies.ports import Demand
+from policies.route_index import places
 from policies.selectors import SELECTORS
 
 _NAMED_IN_REASON = 3
@@ -33,8 +34,10 @@ _MISTAKES: frozenset[RejectionCode] = frozenset({"unknown_model", "not_allowed",
 
 def match(policy: Policy, facts: RequestFacts) -> RouteClass:
     """Find the first route whose condition holds; the last one takes what is left (loading checks that it may)."""
+    index = policy.index
+    routes = policy.routes if index is None else (policy.routes[place] for place in places(index, facts))
     chosen = policy.routes[-1]
-    for route in policy.routes:
+    for route in routes:
         if _holds(route.match, facts):
             chosen = route
             break

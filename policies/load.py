@@ -30,6 +30,7 @@ from policies.document import MAX_BYTES, Document, DocumentError, Problem, decod
 from policies.floors import floor_problems
 from policies.model import REQUESTED, CacheRules, HedgeRules, Match, Policy, Route, TokenRange
 from policies.names import name_problems
+from policies.route_index import index_of
 from policies.schema import CacheSpec, DefaultsSpec, HedgeSpec, MatchSpec, ObjectiveSpec, PolicySpec, RouteSpec
 
 _ENTRY_KEYS = ("model_name", "litellm_params", "model_info")
@@ -87,12 +88,14 @@ def load_policy(text: str, *, source: str, groups: Collection[str] | None) -> Po
     problems += floor_problems(document, spec)
     if problems:
         raise _failed(problems)
+    routes = tuple(_route(route, spec.defaults) for route in spec.routes)
     return Policy(
         name=spec.policy,
         version=hashlib.sha256(text.encode()).hexdigest()[:12],
         source=source,
         models={alias: model.group for alias, model in spec.models.items()},
-        routes=tuple(_route(route, spec.defaults) for route in spec.routes),
+        routes=routes,
+        index=index_of(routes),
         tenants=tuple(spec.tenants),
         quality_priors={model.group: model.quality_prior for model in spec.models.values() if model.quality_prior},
         reference=next((model.group for model in spec.models.values() if model.reference), None),

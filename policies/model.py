@@ -198,11 +198,24 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouteIndex:
+    """Where the routes of a long policy stand by clue, a text that facts must give for the route to hold.
+
+    "" lists the routes that any request may fit. The lengths are those of the beginnings of names that are clues.
+    """
+
+    places: Mapping[str, tuple[int, ...]]
+    model_lengths: tuple[int, ...]
+    tenant_lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """One policy file, compiled. `version` is the first 12 hex digits of the SHA-256 of its text.
 
     `tenants` are the patterns of the tenants it applies to; none: it applies to nobody. `quality_priors` are by group,
     then task (`any`: every other task), from 0 to 1; `reference` is the group that quality floors are relative to.
+    `index` None: the routes are few enough to be tried one after the other.
     """
 
     name: str
@@ -219,6 +232,7 @@ class Policy:
     warming: WarmingRules | None = None
     rollout: RolloutRules | None = None
     shadow: ShadowRules | None = None
+    index: RouteIndex | None = None
 
 
 class RouteClass(msgspec.Struct, frozen=True, kw_only=True):

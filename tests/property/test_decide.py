@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -22,6 +24,7 @@ from policies.model import (
     TokenRange,
     View,
 )
+from policies.route_index import index_of
 from policies.selectors import SELECTORS
 
 GROUPS = ("a", "b", "c", "d", "e")
@@ -214,3 +217,9 @@ def _route(name: str, condition: Match) -> Route:
         max_output_tokens=None,
         cache=CacheRules(),
     )
+
+
+@given(policy=policies, facts=requests)
+def test_an_index_finds_the_route_that_trying_them_all_finds(policy: Policy, facts: RequestFacts) -> None:
+    indexed = replace(policy, index=index_of(policy.routes, few=0))
+    assert match(indexed, facts) == match(policy, facts)
