@@ -17,10 +17,12 @@ from aiohttp import web
 
 from gateway.breaker_hints import SharedHints
 from gateway.cache.inflight import InFlight
+from gateway.forking import TellReady
 from gateway.http.middlewares import outermost
 from gateway.http.routes import CLIENT, ENDPOINTS, OPS, register
 from gateway.http.server import GatewayRunner
 from gateway.http.state import SERVICES, Services
+from gateway.job import RETIRE
 from gateway.known_labels import known_labels
 from gateway.ledger import Ledger
 from gateway.metrics import watch_loop_lag
@@ -34,6 +36,7 @@ from router.ports import Backend
 POLICY_POLL_S: Final = 1.0
 KEEPALIVE_S: Final = 75.0
 CLOSE_S: Final = 5.0
+LOOK_ROUND_S: Final = 0.05
 
 log = structlog.get_logger()
 
@@ -51,16 +54,28 @@ class Worker:
     hints: SharedHints
     watch: TrafficWatch
     runners: list[GatewayRunner]
+    following: asyncio.Task[None] | None = None
 
 
-async def serve(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain."""
-    stop = asyncio.Event()
+async def serve(
+    built: Worker, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket], *, tell_ready: TellReady
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; at RETIRE leave the connections first."""
+    told, stop = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        stop.set()
+        told.set()
+
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
+        loop.add_signal_handler(signal_number, end)
+    loop.add_signal_handler(RETIRE, told.set)
     await start(built, sockets, ops_sockets)
-    await stop.wait()
+    tell_ready()
+    await told.wait()
+    if not stop.is_set():
+        await leave(built, stop)
     await drain(built)
 
 
@@ -70,7 +85,8 @@ async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Se
     built.ledger.start()
     if settings.redis_url is None and settings.first_secret is not None:
         await services.keys.create("default", name="first", secret=settings.first_secret.get_secret_value())
-    built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services), name="policy-reload")
+    await _refresh_policies(services)  # the parent's copy may be a moment old
+    built.following = built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services), name="policy-reload")
     built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
     built.hints.start(built.supervisor)
     built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
@@ -97,6 +113,22 @@ async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Se
             await web.SockSite(runner, listener).start()
         built.runners.append(runner)
     services.is_ready = True
+
+
+async def leave(built: Worker, stop: asyncio.Event) -> None:
+    """Let every connection end by its client's own doing, for as long as a drain lasts or until `stop`.
+
+    Stays ready: whoever asks on an old connection asks about the gateway, and that has new workers. Policies stay as
+    they are: they may by now name models that only the new workers know.
+    """
+    if built.following is not None:
+        built.following.cancel()
+    for runner in built.runners:
+        await runner.leave()
+    clock = built.services.clock
+    until_s = clock.monotonic() + built.services.settings.drain_s
+    while any(runner.connections for runner in built.runners) and not stop.is_set() and clock.monotonic() < until_s:
+        await clock.sleep(LOOK_ROUND_S)
 
 
 async def drain(built: Worker) -> None:

@@ -55,6 +55,7 @@ class _Server(web.Server):
         )
         self._answer = made.request_handler
         self._services = services
+        self.is_leaving = False
         self.request_handler = self._answered
 
     def __call__(self) -> RequestHandler:
@@ -74,11 +75,28 @@ class _Server(web.Server):
         # aiohttp looks at this header before any middleware runs, and words its own refusal.
         if (request.headers.get("Expect") or "100-continue").lower() != "100-continue":
             return self.refused(http_failure(417, "Expect: only 100-continue can be met"))
+        if self.is_leaving:  # the answer then says `Connection: close`, and the client comes back to another worker
+            request._message = request._message._replace(should_close=True)
         return await self._answer(request)
 
 
 class GatewayRunner(web.AppRunner):
     """An AppRunner whose connections answer in the gateway's own words."""
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open now, idle ones included."""
+        return len(self.server.connections) if self.server is not None else 0
+
+    async def leave(self) -> None:
+        """Accept nothing more; whoever is connected gets one more answer, and is told to close.
+
+        An idle connection stays open: its client may be sending at this very moment.
+        """
+        for site in self.sites:
+            await site.stop()
+        if isinstance(self.server, _Server):
+            self.server.is_leaving = True
 
     async def _make_server(self) -> web.Server:
         return _Server(await super()._make_server(), self.app[SERVICES])

@@ -15,10 +15,11 @@ import pytest
 
 SCRIPT = """
 import os, signal, socket, sys, threading, asyncio
-from gateway.crew import RestartRules
+from gateway.job import RestartRules
 from gateway.findings import Findings
 from gateway.settings import load_settings
-from gateway.workers import Parts, serve
+from gateway.orders import Parts
+from gateway.workers import serve
 
 behaviour, folder = sys.argv[1:3]
 
@@ -29,7 +30,7 @@ def in_parent_only():
 
 os.register_at_fork(before=in_parent_only)
 
-def run_worker(settings, sockets, *, worker, ops_sockets):
+def run_worker(settings, sockets, *, worker, ops_sockets, documents, tell_ready):
     if behaviour == "dies at boot":
         print("the reason", file=sys.stderr)
         return 3
@@ -38,6 +39,7 @@ def run_worker(settings, sockets, *, worker, ops_sockets):
     if behaviour == "crashes":
         raise RuntimeError("boom")
     stopping = []
+    tell_ready()
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
     listener = sockets[0]
     listener.settimeout(0.02)
@@ -70,7 +72,7 @@ def run_warmer(settings):
     signal.pause()
     return 0
 
-def examine(settings):
+def examine(settings, documents, *, may_make_key):
     if behaviour == "bad files":
         return Findings(problems=("default.yaml:3: routes: must not be empty",))
     if behaviour == "examination fails":
