@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 import uvloop
@@ -25,6 +24,7 @@ from gateway.flow import Flow, Parts
 from gateway.forking import TellReady
 from gateway.http.routes import ENDPOINTS
 from gateway.http.state import Services
+from gateway.inherited import Inherited
 from gateway.interactions import Interactions
 from gateway.keys import Keys
 from gateway.known_labels import known_labels
@@ -52,20 +52,12 @@ from router.ports import Backend
 log = structlog.get_logger()
 
 
-def run_worker(
-    settings: Settings,
-    sockets: Sequence[socket.socket],
-    *,
-    worker: int,
-    ops_sockets: Sequence[socket.socket],
-    documents: Documents,
-    tell_ready: TellReady,
-) -> int:
-    """Serve on `sockets` until SIGTERM, SIGINT or RETIRE, then drain and return the exit code."""
+def run_worker(settings: Settings, inherited: Inherited, *, tell_ready: TellReady) -> int:
+    """Serve on the inherited sockets until SIGTERM, SIGINT or RETIRE, then drain and return the exit code."""
     access_log = configure_logs(settings.log_level)
-    built = build(settings, documents, access_log=access_log, seed=worker)
+    built = build(settings, inherited.documents, access_log=access_log, seed=inherited.number)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(built, sockets, ops_sockets, tell_ready=tell_ready))
+        runner.run(serve(built, inherited, tell_ready=tell_ready))
     return 0
 
 

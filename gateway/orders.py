@@ -20,6 +20,7 @@ import uvloop
 from gateway.documents import Documents, read_documents
 from gateway.findings import Findings
 from gateway.forking import TellReady, fork, how_it_ended
+from gateway.inherited import Inherited, Places
 from gateway.job import Job
 from gateway.listening import CannotServe
 from gateway.logs import configure_logs
@@ -33,16 +34,7 @@ FOR_LIFE = ("host", "port", "ops_bind", "data_dir", "redis_url")
 class RunWorker(Protocol):
     """Serve on the sockets until SIGTERM and return the exit code: 2 for a configuration that no restart mends."""
 
-    def __call__(
-        self,
-        settings: Settings,
-        sockets: Sequence[socket.socket],
-        *,
-        worker: int,
-        ops_sockets: Sequence[socket.socket],
-        documents: Documents,
-        tell_ready: TellReady,
-    ) -> int: ...
+    def __call__(self, settings: Settings, inherited: Inherited, *, tell_ready: TellReady) -> int: ...
 
 
 class Examine(Protocol):
@@ -117,9 +109,9 @@ class Orders:
 
     def jobs(self) -> Sequence[Job]:
         """Return what the children run, over everything as it is now, ready to be shared with them."""
-        settings, ground = self.settings, self._ground
+        settings, ground, places = self.settings, self._ground, Places(self.settings.workers)
         jobs = [
-            Job(name=f"worker {number}", run=self._worker(settings, number), is_vital=True)
+            Job(name=f"worker {number}", run=self._worker(settings, places, number), is_vital=True)
             for number in range(settings.workers)
         ]
         if settings.warmer:
@@ -129,19 +121,19 @@ class Orders:
         gc.freeze()  # pages of what exists by now stay shared: a collection in a worker would write to all of them
         return jobs
 
-    def _worker(self, settings: Settings, number: int) -> Callable[[TellReady], int]:
-        ground, documents = self._ground, self._documents
+    def _worker(self, settings: Settings, places: Places, number: int) -> Callable[[TellReady], int]:
+        ground = self._ground
+        inherited = Inherited(
+            number=number,
+            sockets=ground.sockets,
+            ops_sockets=ground.ops_sockets,
+            documents=self._documents,
+            places=places,
+        )
 
         def run(tell_ready: TellReady) -> int:
             asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-            return ground.parts.run_worker(
-                settings,
-                ground.sockets,
-                worker=number,
-                ops_sockets=ground.ops_sockets,
-                documents=documents,
-                tell_ready=tell_ready,
-            )
+            return ground.parts.run_worker(settings, inherited, tell_ready=tell_ready)
 
         return run
 

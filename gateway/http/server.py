@@ -14,6 +14,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import RequestFailed, http_failure, internal
 from gateway.http.refusal import refuse
+from gateway.http.site import Crowd
 from gateway.http.state import SERVICES, Services
 
 
@@ -47,7 +48,7 @@ def _failure(status: int, exc: BaseException | None) -> RequestFailed:
 class _Server(web.Server):
     """Makes a handler per connection. `services` hears of what never reached the application's middleware."""
 
-    def __init__(self, made: web.Server, services: Services) -> None:
+    def __init__(self, made: web.Server, services: Services, crowd: Crowd) -> None:
         # Not among `_kwargs`: without it a client that leaves would go on costing money.
         cancels = made.handler_cancellation
         super().__init__(
@@ -55,12 +56,21 @@ class _Server(web.Server):
         )
         self._answer = made.request_handler
         self._services = services
+        self._crowd = crowd
         self.is_leaving = False
         self.request_handler = self._answered
 
     def __call__(self) -> RequestHandler:
         loop = asyncio.get_running_loop()
         return _Handler(self, loop=loop, **self._kwargs)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._crowd.changed(1)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._crowd.changed(-1)
 
     def refused(self, failure: RequestFailed, *, crash: BaseException | None = None) -> web.Response:
         """Return the error as a response after which the connection ends."""
@@ -81,12 +91,14 @@ class _Server(web.Server):
 
 
 class GatewayRunner(web.AppRunner):
-    """An AppRunner whose connections answer in the gateway's own words."""
+    """An AppRunner whose connections answer in the gateway's own words; `crowd` counts them."""
+
+    crowd: Crowd
 
     @property
     def connections(self) -> int:
         """Connections that are open now, idle ones included."""
-        return len(self.server.connections) if self.server is not None else 0
+        return self.crowd.connections
 
     async def leave(self) -> None:
         """Accept nothing more; whoever is connected gets one more answer, and is told to close.
@@ -99,4 +111,4 @@ class GatewayRunner(web.AppRunner):
             self.server.is_leaving = True
 
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self.app[SERVICES])
+        return _Server(await super()._make_server(), self.app[SERVICES], self.crowd)

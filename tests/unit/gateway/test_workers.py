@@ -30,7 +30,7 @@ def in_parent_only():
 
 os.register_at_fork(before=in_parent_only)
 
-def run_worker(settings, sockets, *, worker, ops_sockets, documents, tell_ready):
+def run_worker(settings, inherited, *, tell_ready):
     if behaviour == "dies at boot":
         print("the reason", file=sys.stderr)
         return 3
@@ -41,7 +41,7 @@ def run_worker(settings, sockets, *, worker, ops_sockets, documents, tell_ready)
     stopping = []
     tell_ready()
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
-    listener = sockets[0]
+    listener = inherited.sockets[0]
     listener.settimeout(0.02)
     while not stopping:
         try:
@@ -63,7 +63,7 @@ def run_worker(settings, sockets, *, worker, ops_sockets, documents, tell_ready)
                 while True:
                     signal.pause()
         connection.settimeout(5)
-        connection.sendall(f"{os.getpid()} {worker} {len(ops_sockets)}".encode())
+        connection.sendall(f"{os.getpid()} {inherited.number} {len(inherited.ops_sockets)}".encode())
         connection.close()
     return 0
 
