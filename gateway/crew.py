@@ -97,7 +97,9 @@ class Crew:
 
     def _reap(self) -> None:
         for child in tuple(self._everyone()):
-            child.hear()
+            if child.hear():
+                boot_s = self._clock.monotonic() - child.started_s
+                self._log.info("process serves", process=child.job.name, pid=child.pid, boot_s=round(boot_s, 3))
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
                 child.forget()

@@ -79,16 +79,17 @@ class Child:
     is_ready: bool = False
     is_leaving: bool = False
 
-    def hear(self) -> None:
-        """Note whether it has told that it serves."""
+    def hear(self) -> bool:
+        """Return whether it has told, since the last call, that it serves."""
         if self.ready < 0:
-            return
+            return False
         try:
             told = os.read(self.ready, 1)
         except BlockingIOError:
-            return
+            return False
         self.is_ready = bool(told)
         self.forget()
+        return self.is_ready
 
     def forget(self) -> None:
         """Close its pipe."""
