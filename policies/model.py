@@ -10,6 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from policies.rules import (
+    BudgetRules,
+    CascadeRules,
+    KnnRules,
+    LatencyRules,
+    QualityRules,
+    RateRules,
+    RolloutRules,
+    ShadowRules,
+    Sticky,
+    TierRules,
+    WarmingRules,
+)
+
 Dialect = Literal["chat", "embeddings"]
 Capability = Literal["tools", "vision", "audio", "json_schema", "logprobs"]
 
@@ -155,8 +169,9 @@ class HedgeRules:
 class Route:
     """One rule of a policy: which requests, which models, in which order, cached how, by when.
 
-    `selector` is a row of selectors/. `candidates` and `fallbacks` are aliases of `Policy.models`, groups of
-    models.yaml or `requested`. `deadline_s` is both the default and the most a client may ask for.
+    `selector` is a row of selectors/; `knn` is set with `quality`. `candidates` and `fallbacks` are aliases of
+    `Policy.models`, groups of models.yaml or `requested`. `deadline_s` is both the default and the most a client may
+    ask for.
     """
 
     name: str
@@ -171,13 +186,19 @@ class Route:
     on_cut: OnCut = "resume"
     epoch: int = 0
     hedge: HedgeRules | None = None
+    quality: QualityRules | None = None
+    latency: LatencyRules | None = None
+    knn: KnnRules | None = None
+    cascade: CascadeRules | None = None
+    tier: TierRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """One policy file, compiled. `version` is the first 12 hex digits of the SHA-256 of its text.
 
-    `tenants` are the patterns of the tenants it applies to; none: it applies to nobody.
+    `tenants` are the patterns of the tenants it applies to; none: it applies to nobody. `quality_priors` are by group,
+    then task (`any`: every other task), from 0 to 1; `reference` is the group that quality floors are relative to.
     """
 
     name: str
@@ -186,6 +207,14 @@ class Policy:
     models: Mapping[str, str]
     routes: tuple[Route, ...]
     tenants: tuple[str, ...] = ("*",)
+    quality_priors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    reference: str | None = None
+    sticky: Sticky = "none"
+    budgets: tuple[BudgetRules, ...] = ()
+    rates: tuple[RateRules, ...] = ()
+    warming: WarmingRules | None = None
+    rollout: RolloutRules | None = None
+    shadow: ShadowRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +256,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Which model groups to try, in order, and within which limits."""
+    """Which model groups to try, in order, and within which limits; `max_attempts` None: the engine's own bound."""
 
     policy: str
     policy_version: str
@@ -241,6 +270,7 @@ class Plan:
     rejected: tuple[Rejection, ...] = field(default=())
     on_cut: OnCut = "resume"
     hedge: HedgeRules | None = None
+    max_attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,10 @@ MODELS = """
 model_list:
   - {{model_name: plain, litellm_params: {{model: openai/up-plain, api_base: "{base}", api_key: sk-bench}}}}
   - {{model_name: long, litellm_params: {{model: openai/up-long, api_base: "{base}", api_key: sk-bench}}}}
-  - {{model_name: paced, litellm_params: {{model: openai/up-paced, api_base: "{base}", api_key: sk-bench}}}}
+  - {{model_name: paced0, litellm_params: {{model: openai/up-paced, api_base: "{base}", api_key: sk-bench0}}}}
+  - {{model_name: paced1, litellm_params: {{model: openai/up-paced, api_base: "{base}", api_key: sk-bench1}}}}
+  - {{model_name: paced2, litellm_params: {{model: openai/up-paced, api_base: "{base}", api_key: sk-bench2}}}}
+  - {{model_name: paced3, litellm_params: {{model: openai/up-paced, api_base: "{base}", api_key: sk-bench3}}}}
 """
 POLICY = """
 version: 1
@@ -40,6 +43,8 @@ policy: default
 routes: [{name: all, match: {any: true}, candidates: [requested], deadline: 600s, on_cut: error}]
 """
 KEYS = 3
+PACED = 4
+"""Deployments of the slow streams: a worker has at most 256 calls at one."""
 PROMPTS, AT_ONCE, LONG_STREAMS, IDLE, STREAMS = 200, 8, 2, 2_000, 1_000
 MIB = 1024 * 1024
 LIMIT_S = 300.0
@@ -212,7 +217,7 @@ async def streams(site: Site) -> str:
 
     async def one(number: int, caller: Caller) -> bool:
         await clock.sleep(number * RAMP_S)
-        is_whole = await caller.ask(site.post(number, "paced", stream=True))
+        is_whole = await caller.ask(site.post(number, f"paced{number % PACED}", stream=True))
         events.append(caller.events)
         caller.close()
         return is_whole and caller.events >= PACED_EVENTS
