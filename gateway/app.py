@@ -75,8 +75,7 @@ def build(settings: Settings, documents: Documents, *, access_log: Callable[[Out
     sink = _sink(metrics, access_log, ledger)
     backends = _backends(settings, clock, deployments)
     prices = {deployment.id: deployment.price for deployment in deployments.usable}
-    limits, rng = waits_of(settings), random.Random(seed)
-    hints = SharedHints(store, clock=clock, known=prices)
+    limits, rng, hints = waits_of(settings), random.Random(seed), SharedHints(store, clock=clock, known=prices)
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
     parts = Parts(
         book=book,

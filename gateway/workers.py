@@ -89,8 +89,7 @@ def _serve(
         reread=reread,
         adapt=_adaptation(settings, redis),
     )
-    orders = Orders(settings, read_documents(settings), ground=ground)
-    findings = orders.examine()
+    findings = (orders := Orders(settings, read_documents(settings), ground=ground)).examine()
     if findings.problems:
         _complain(*findings.problems)
         return EXIT_CONFIG

@@ -39,8 +39,8 @@ def run_worker(settings, inherited, *, tell_ready):
     if behaviour == "crashes":
         raise RuntimeError("boom")
     stopping = []
-    tell_ready()
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
+    tell_ready()
     listener = inherited.sockets[0]
     listener.settimeout(0.02)
     while not stopping:
@@ -68,7 +68,7 @@ def run_worker(settings, inherited, *, tell_ready):
     return 0
 
 def run_warmer(settings):
-    sys.stderr.write("warmer runs\n")
+    sys.stderr.write("warmer runs\\n")
     signal.pause()
     return 0
 
