@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 import uvloop
@@ -20,9 +19,12 @@ from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
 from gateway.clock import SystemClock
+from gateway.documents import Documents
 from gateway.flow import Flow, Parts
+from gateway.forking import TellReady
 from gateway.http.routes import ENDPOINTS
 from gateway.http.state import Services
+from gateway.inherited import Inherited
 from gateway.interactions import Interactions
 from gateway.keys import Keys
 from gateway.known_labels import known_labels
@@ -41,7 +43,6 @@ from gateway.version import installed_version
 from gateway.waits import waits_of
 from gateway.worker import Worker, serve
 from policies.book import PolicyBook
-from policies.load import load_models
 from router.attempts import Attempts
 from router.backends import BackendSettings, make_backends
 from router.deployments import LiteLLMDeployments
@@ -51,21 +52,21 @@ from router.ports import Backend
 log = structlog.get_logger()
 
 
-def run_worker(
-    settings: Settings, sockets: Sequence[socket.socket], *, worker: int, ops_sockets: Sequence[socket.socket] = ()
-) -> int:
-    """Serve on `sockets` until SIGTERM or SIGINT, then drain and return the exit code."""
-    built = build(settings, access_log=configure_logs(settings.log_level), seed=worker)
+def run_worker(settings: Settings, inherited: Inherited, *, tell_ready: TellReady) -> int:
+    """Serve on the inherited sockets until SIGTERM, SIGINT or RETIRE, then drain and return the exit code."""
+    access_log = configure_logs(settings.log_level)
+    built = build(settings, inherited.documents, access_log=access_log, seed=inherited.number)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(built, sockets, ops_sockets))
+        runner.run(serve(built, inherited, tell_ready=tell_ready))
     return 0
 
 
-def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: int) -> Worker:
-    """Make and wire every part. Reads files (blocking), opens no connection. Raises DocumentError for bad files."""
+def build(settings: Settings, documents: Documents, *, access_log: Callable[[Outcome], None], seed: int) -> Worker:
+    """Make and wire every part. Reads the shipped pipelines (blocking), opens no connection."""
     clock = SystemClock()
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
-    deployments, book = _routing(settings)
+    book = documents.book
+    deployments = LiteLLMDeployments(documents.models.entries, environment=settings.environment, simulate_missing=True)
     known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
     metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
     metrics.policy_loaded(book.current().version)
@@ -74,8 +75,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     sink = _sink(metrics, access_log, ledger)
     backends = _backends(settings, clock, deployments)
     prices = {deployment.id: deployment.price for deployment in deployments.usable}
-    limits, rng = waits_of(settings), random.Random(seed)
-    hints = SharedHints(store, clock=clock, known=prices)
+    limits, rng, hints = waits_of(settings), random.Random(seed), SharedHints(store, clock=clock, known=prices)
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
     parts = Parts(
         book=book,
@@ -129,12 +129,6 @@ def _services(
         report_crash=report_crash,
         details=lambda: details(parts.book, deployments, store, parts.inflight),
     )
-
-
-def _routing(settings: Settings) -> tuple[LiteLLMDeployments, PolicyBook]:
-    models = load_models(settings.models.read_text(encoding="utf-8"), source=str(settings.models))
-    deployments = LiteLLMDeployments(models.entries, environment=settings.environment, simulate_missing=True)
-    return deployments, PolicyBook(settings.policies, groups=models.groups, models_file=settings.models)
 
 
 def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeployments) -> dict[str, Backend]:

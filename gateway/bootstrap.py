@@ -10,6 +10,7 @@ import asyncio
 import msgspec
 
 from gateway.clock import SystemClock
+from gateway.documents import Documents
 from gateway.findings import Findings
 from gateway.keys import Keys
 from gateway.logs import report_crash
@@ -17,9 +18,7 @@ from gateway.ports import StoreUnavailable
 from gateway.settings import Settings
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
-from policies.book import PolicyBook
-from policies.document import DocumentError
-from policies.load import ModelsFile, load_models, read_text
+from policies.load import ModelsFile
 from router.deployments import LiteLLMDeployments
 
 REDIS_TIMEOUT_S = 2.0
@@ -27,26 +26,24 @@ REDIS_TIMEOUT_S = 2.0
 CLOSE_S = 1.0
 
 
-def examine(settings: Settings) -> Findings:
-    """Load models and policies and make the first key if there is none (without a Redis `settings` brings it)."""
-    try:
-        models = load_models(read_text(settings.models, source=str(settings.models)), source=str(settings.models))
-        book = PolicyBook(settings.policies, groups=models.groups, models_file=settings.models)
-    except DocumentError as error:
-        return Findings(problems=tuple(map(str, error.problems)))
-    found = asyncio.run(_find(settings, models))
-    policies = tuple(f"{policy.name} ({policy.version})" for policy in book.current().policies)
-    return msgspec.structs.replace(found, policies=policies, ignored_sections=models.ignored_sections)
+def examine(settings: Settings, documents: Documents, *, may_make_key: bool) -> Findings:
+    """Find the models that can be used, and make the first key if there is none (without a Redis `settings` brings it).
+
+    Without `may_make_key` no key is made or shown.
+    """
+    found = asyncio.run(_find(settings, documents.models, may_make_key=may_make_key))
+    policies = tuple(f"{policy.name} ({policy.version})" for policy in documents.book.current().policies)
+    return msgspec.structs.replace(found, policies=policies, ignored_sections=documents.models.ignored_sections)
 
 
-async def _find(settings: Settings, models: ModelsFile) -> Findings:
+async def _find(settings: Settings, models: ModelsFile, *, may_make_key: bool) -> Findings:
     deployments = LiteLLMDeployments(models.entries, environment=settings.environment, simulate_missing=True)
     catalogue = deployments.catalogue()
     if not catalogue:
         reasons = (f"{one.group} ({one.model}): {one.reason}" for one in deployments.left_out)
         return Findings(problems=(f"{settings.models}: no model can be used", *reasons))
     chat = [group for group, card in catalogue.items() if card.mode == "chat"]
-    secret, trouble = await _first_key(settings)
+    secret, trouble = await _first_key(settings) if may_make_key else (None, "")
     return Findings(
         providers=deployments.found,
         left_out=tuple(f"{one.group} ({one.model}): {one.reason}" for one in deployments.left_out),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     if loaded is None:
         return EXIT_CONFIG
     if options.command == "serve":
-        return _serve(loaded, print_config=options.print_config)
+        return _serve(loaded, options)
     if options.command == "warm":
         return _warm(loaded)
     if options.command == "policy":
@@ -49,16 +49,18 @@ def run(arguments: Sequence[str]) -> int:
     return _keys(loaded, options)
 
 
-def _serve(loaded: Loaded, *, print_config: bool) -> int:
-    if print_config:
+def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
+    if options.print_config:
         from gateway.print_config import describe
 
         for line in describe(loaded):
             sys.stdout.write(f"{line}\n")
         return EXIT_OK
+    from gateway.settings import process_environment
     from gateway.workers import serve
 
-    return serve(loaded.settings)
+    environment = process_environment()  # as it was given: what is imported later adds to it
+    return serve(loaded.settings, reread=lambda: _read_settings(options, environment).settings)
 
 
 def _warm(loaded: Loaded) -> int:
@@ -96,22 +98,23 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace) -> Loaded | None:
     """Return the settings, or None after having said on stderr what is wrong with them."""
-    from gateway.settings import (
-        SettingsError,
-        keep_libraries_single_threaded,
-        load_settings,
-        process_environment,
-    )
+    from gateway.settings import SettingsError, keep_numpy_single, process_environment
 
-    keep_libraries_single_threaded()
-    given = {name.removeprefix("set_"): value for name, value in vars(options).items() if name.startswith("set_")}
-    flags = {name: value for name, value in given.items() if value is not None}
+    keep_numpy_single()
     try:
-        return load_settings(flags=flags, environment=process_environment(), config=options.config)
+        return _read_settings(options, process_environment())
     except SettingsError as error:
         for problem in error.problems:
             sys.stderr.write(f"{problem}\n")
         return None
+
+
+def _read_settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Loaded:
+    from gateway.settings import load_settings
+
+    given = {name.removeprefix("set_"): value for name, value in vars(options).items() if name.startswith("set_")}
+    flags = {name: value for name, value in given.items() if value is not None}
+    return load_settings(flags=flags, environment=environment, config=options.config)
 
 
 def _parser(command: str) -> argparse.ArgumentParser:

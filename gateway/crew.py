@@ -1,146 +1,59 @@
-"""Forked child processes: started, restarted when they die, and ended together.
+"""Forked child processes: started, restarted when they die, replaced one by one, and ended together.
 
 Must not know what the children do, and must run in a process without threads and without an event loop.
 """
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import math
 import os
-import select
 import signal
-import socket
-import sys
-import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
+from dataclasses import dataclass, field
 
 import structlog
 
+from gateway.forking import Signals, how_it_ended
+from gateway.job import RETIRE, Child, Hooks, Job, RestartRules, start
 from gateway.ports import Clock
 
-PR_SET_PDEATHSIG = 1
-WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 EXIT_CONFIG = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What one child runs; its return value is the exit code. Without a vital job there is no gateway."""
-
-    name: str
-    run: Callable[[], int]
-    is_vital: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestartRules:
-    """A child that lived less than `settled_s` failed to boot; waits double from `first_wait_s` to `longest_wait_s`.
-
-    After `most_boot_failures` in a row of one vital job the crew gives up. `kill_after_s` comes on top of the drain.
-    A second signal sooner than `impatience_s` after the first is the same wish told twice.
-    """
-
-    settled_s: float = 5.0
-    first_wait_s: float = 0.2
-    longest_wait_s: float = 5.0
-    most_boot_failures: int = 5
-    kill_after_s: float = 10.0
-    impatience_s: float = 1.0
-    tick_s: float = 1.0
-
-
 @dataclass(slots=True, kw_only=True)
-class _Child:
+class _Slot:
     job: Job
-    pid: int = 0
-    started_s: float = 0.0
+    child: Child | None = None
     boot_failures: int = 0
     last_code: int = 0
     due_s: float = 0.0
 
 
-class Signals:
-    """Receives SIGTERM, SIGINT and SIGCHLD without acting in a handler. Use `watching`."""
+@dataclass(slots=True, kw_only=True)
+class _Roll:
+    """A replacement under way: `child` is to serve before the one it replaces goes."""
 
-    def __init__(self, reader: socket.socket) -> None:
-        self._reader = reader
-
-    def wait(self, timeout_s: float) -> Sequence[int]:
-        """Return the signals that came, waiting up to `timeout_s` seconds for the first one."""
-        if not select.select([self._reader], [], [], max(0.0, timeout_s))[0]:
-            return ()
-        return tuple(self._reader.recv(4096))
-
-
-@contextmanager
-def watching() -> Iterator[Signals]:
-    """Collect the watched signals from here on; restores the old handlers at the end."""
-    reader, writer = socket.socketpair()
-    reader.setblocking(False)
-    writer.setblocking(False)
-    old_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    old = {number: signal.signal(number, _noted) for number in WATCHED}
-    try:
-        yield Signals(reader)
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(old_fd)
-        reader.close()
-        writer.close()
-
-
-def fork(run: Callable[[], int]) -> int:
-    """Run `run` in a child that dies with this process, and return the child's pid. Never returns in the child.
-
-    The child has default signal handlers, but for SIGINT: Ctrl-C reaches the whole terminal, and the parent passes it
-    on as SIGTERM.
-    """
-    parent = os.getpid()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Blocked, so that a signal that comes between fork and reset does not write into the parent's wake-up socket.
-    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
-    try:
-        pid = os.fork()
-        if pid == 0:
-            _become_child(parent, run)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
-    return pid
+    jobs: Sequence[Job]
+    pending: deque[Job] = field(default_factory=deque)
+    child: Child | None = None
 
 
 class Crew:
-    """The owner of the children.
-
-    `on_end` hears each ended pid, `on_stop` that all are about to be asked to end; `tick` is called about every
-    `tick_s`.
-    """
+    """The owner of the children."""
 
     def __init__(
-        self,
-        jobs: Sequence[Job],
-        *,
-        clock: Clock,
-        drain_s: float,
-        rules: RestartRules,
-        on_end: Callable[[int], None],
-        on_stop: Callable[[], None],
-        tick: Callable[[], None],
+        self, jobs: Sequence[Job], *, clock: Clock, drain_s: Callable[[], float], rules: RestartRules, hooks: Hooks
     ) -> None:
-        self._children = [_Child(job=job) for job in jobs]
+        self._slots = [_Slot(job=job) for job in jobs]
+        self._retiring: list[Child] = []
+        self._roll: _Roll | None = None
+        self._is_asked_to_reload = False
         self._clock = clock
         self._drain_s = drain_s
         self._rules = rules
-        self._on_end = on_end
-        self._on_stop = on_stop
-        self._tick = tick
+        self._hooks = hooks
         self._log = structlog.get_logger()
 
     def run(self, signals: Signals) -> int:
@@ -151,64 +64,157 @@ class Crew:
         """
         while True:
             self._start_due()
-            got = signals.wait(self._wait_s())
-            if ENDING.intersection(got):
+            unready = [child.ready for child in self._everyone() if child.ready >= 0]
+            got = signals.wait(self._wait_s(), also=unready)
+            is_hangup = signal.SIGHUP in got and self._hooks.is_hangup()
+            if ENDING.intersection(got) or is_hangup:
                 return self._end(signals)
+            self._is_asked_to_reload |= signal.SIGHUP in got
             self._reap()
+            self._roll_on()
             code = self._hopeless()
             if code:
                 self._end(signals)
                 return code
-            self._tick()
+            self._hooks.tick()
+
+    def _everyone(self) -> Iterator[Child]:
+        yield from (slot.child for slot in self._slots if slot.child is not None)
+        yield from self._retiring
+        if self._roll is not None and self._roll.child is not None:
+            yield self._roll.child
 
     def _start_due(self) -> None:
         now = self._clock.monotonic()
-        for child in self._children:
-            if not child.pid and child.due_s <= now:
-                child.pid = fork(child.job.run)
-                child.started_s = now
+        for slot in self._slots:
+            if slot.child is None and slot.due_s <= now:
+                slot.child = start(slot.job, now_s=now)
 
     def _wait_s(self) -> float:
         now = self._clock.monotonic()
-        due = [child.due_s - now for child in self._children if not child.pid]
+        due = [slot.due_s - now for slot in self._slots if slot.child is None]
         return max(0.0, min([*due, self._rules.tick_s]))
 
     def _reap(self) -> None:
-        for child in self._children:
-            if not child.pid:
-                continue
+        for child in tuple(self._everyone()):
+            if child.hear():
+                boot_s = self._clock.monotonic() - child.started_s
+                self._log.info("process serves", process=child.job.name, pid=child.pid, boot_s=round(boot_s, 3))
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
+                child.forget()
+                self._hooks.on_end(pid)
                 self._ended(child, os.waitstatus_to_exitcode(status))
+            elif self._clock.monotonic() >= child.kill_at_s:
+                child.kill_at_s = math.inf
+                os.kill(child.pid, signal.SIGKILL)
 
-    def _ended(self, child: _Child, code: int) -> None:
+    def _ended(self, child: Child, code: int) -> None:
+        lived_s = self._clock.monotonic() - child.started_s
+        said = {"process": child.job.name, "pid": child.pid, "lived_s": round(lived_s, 3)}
+        if child.is_leaving:
+            self._log.info("process retired", **said, how=how_it_ended(code))
+        else:
+            self._log.error("process ended", **said, why=how_it_ended(code))
+        if child in self._retiring:
+            self._retiring.remove(child)
+            return
+        for slot in self._slots:
+            if slot.child is child:
+                slot.child = None
+                has_settled = child.is_ready and lived_s >= self._rules.settled_s
+                self._plan_restart(slot, code, has_settled=has_settled, was_asked=child.is_leaving)
+                return
+        if self._roll is not None:
+            self._roll = None
+            self._log.error("not reloaded: a new process does not serve; the old ones stay", process=child.job.name)
+
+    def _plan_restart(self, slot: _Slot, code: int, *, has_settled: bool, was_asked: bool) -> None:
         rules = self._rules
-        now = self._clock.monotonic()
-        lived_s = now - child.started_s
-        child.boot_failures = child.boot_failures + 1 if lived_s < rules.settled_s else 0
-        child.last_code = code
+        slot.boot_failures = 0 if has_settled or was_asked else slot.boot_failures + 1
+        slot.last_code = 0 if was_asked else code
         wait_s = 0.0
-        if child.boot_failures:
-            wait_s = min(rules.first_wait_s * 2 ** (child.boot_failures - 1), rules.longest_wait_s)
-        self._on_end(child.pid)
-        self._log.error(
-            "process ended", process=child.job.name, pid=child.pid, why=how_it_ended(code), lived_s=round(lived_s, 3)
-        )
-        child.pid = 0
-        # A helper that says no restart would help has said why; the gateway goes on without it.
-        child.due_s = math.inf if code == EXIT_CONFIG and not child.job.is_vital else now + wait_s
+        if slot.boot_failures:
+            wait_s = min(rules.first_wait_s * 2 ** (slot.boot_failures - 1), rules.longest_wait_s)
+        # A helper that says no restart would help has said why; the gateway goes on without it until the next SIGHUP.
+        is_in_vain = slot.last_code == EXIT_CONFIG and not slot.job.is_vital
+        slot.due_s = math.inf if is_in_vain else self._clock.monotonic() + wait_s
+
+    def _roll_on(self) -> None:
+        """Take the next step of a replacement; a new one waits until the last one's old children are gone.
+
+        Otherwise a script that sends SIGHUP in a loop would fill the memory with retiring workers.
+        """
+        if self._roll is None and self._is_asked_to_reload and not self._retiring:
+            self._is_asked_to_reload = False
+            jobs = self._hooks.reload()
+            self._roll = None if jobs is None else _Roll(jobs=jobs, pending=deque(jobs))
+        roll = self._roll
+        if roll is None:
+            return
+        if roll.child is not None and roll.child.is_ready:
+            child, roll.child = roll.child, None
+            child.kill_at_s = math.inf
+            self._take_over(child)
+        while roll.child is None and roll.pending:
+            self._begin(roll, roll.pending.popleft())
+        if roll.child is None:
+            self._roll = None
+            self._drop_others({job.name for job in roll.jobs})
+            self._log.info("reloaded", processes=[job.name for job in roll.jobs])
+
+    def _begin(self, roll: _Roll, job: Job) -> None:
+        slot = self._slot(job)
+        if job.overlaps:
+            now = self._clock.monotonic()
+            roll.child = start(job, now_s=now, kill_at_s=now + self._rules.ready_within_s)
+        elif slot is None:
+            self._slots.append(_Slot(job=job))
+        elif slot.child is None:
+            slot.job, slot.boot_failures, slot.due_s = job, 0, 0.0
+        elif not job.kept or job.kept != slot.job.kept:
+            slot.job = job
+            self._ask_to_leave(slot.child, signal.SIGTERM)
+
+    def _slot(self, job: Job) -> _Slot | None:
+        return next((slot for slot in self._slots if slot.job.name == job.name), None)
+
+    def _take_over(self, child: Child) -> None:
+        slot = self._slot(child.job)
+        if slot is None:
+            self._slots.append(_Slot(job=child.job, child=child))
+            return
+        self._retire(slot)
+        slot.job, slot.child, slot.boot_failures = child.job, child, 0
+
+    def _drop_others(self, names: set[str]) -> None:
+        for slot in [slot for slot in self._slots if slot.job.name not in names]:
+            self._retire(slot)
+            self._slots.remove(slot)
+
+    def _retire(self, slot: _Slot) -> None:
+        child = slot.child
+        if child is not None:
+            # One that has not told yet may still lack its handler of RETIRE.
+            self._ask_to_leave(child, RETIRE if child.is_ready and child.job.overlaps else signal.SIGTERM)
+            self._retiring.append(child)
+
+    def _ask_to_leave(self, child: Child, number: signal.Signals) -> None:
+        """Twice the drain time: once for connections to come back and be told, once for the answers they then want."""
+        limit_s = 2 * self._drain_s() + self._rules.kill_after_s
+        child.ask_to_leave(number, kill_at_s=self._clock.monotonic() + limit_s)
 
     def _hopeless(self) -> int:
-        for child in self._children:
-            if not child.job.is_vital or child.pid:
+        for slot in self._slots:
+            if not slot.job.is_vital or slot.child is not None:
                 continue
-            if child.last_code == EXIT_CONFIG:
+            if slot.last_code == EXIT_CONFIG:
                 return EXIT_CONFIG
-            if child.boot_failures >= self._rules.most_boot_failures:
+            if slot.boot_failures >= self._rules.most_boot_failures:
                 self._log.error(
                     "giving up: a process does not start",
-                    process=child.job.name,
-                    tries=child.boot_failures,
+                    process=slot.job.name,
+                    tries=slot.boot_failures,
                     see="the lines above say why",
                 )
                 return 1
@@ -221,70 +227,29 @@ class Crew:
         """
         clean = True
         asked_s = self._clock.monotonic()
-        deadline = asked_s + self._drain_s + self._rules.kill_after_s
-        self._on_stop()
-        self._send(signal.SIGTERM)
-        while any(child.pid for child in self._children):
+        deadline = asked_s + self._drain_s() + self._rules.kill_after_s
+        left = list(self._everyone())
+        self._hooks.on_stop()
+        _send(left, signal.SIGTERM)
+        while left:
             got = signals.wait(min(deadline - self._clock.monotonic(), self._rules.tick_s))
             now = self._clock.monotonic()
             is_impatient = bool(ENDING.intersection(got)) and now - asked_s >= self._rules.impatience_s
             if is_impatient or now >= deadline:
                 clean = False
-                self._send(signal.SIGKILL)
-            clean = self._collect() and clean
+                _send(left, signal.SIGKILL)
+            for child in tuple(left):
+                pid, status = os.waitpid(child.pid, os.WNOHANG)
+                if pid:
+                    code = os.waitstatus_to_exitcode(status)
+                    # SIGTERM itself: it had not yet got round to its own handler, so it served nobody.
+                    clean = clean and (code in (0, -signal.SIGTERM) or not child.job.is_vital)
+                    self._hooks.on_end(pid)
+                    child.forget()
+                    left.remove(child)
         return 0 if clean else 1
 
-    def _collect(self) -> bool:
-        """Reap without restarting; return whether every one that ended did so as asked."""
-        clean = True
-        for child in self._children:
-            if not child.pid:
-                continue
-            pid, status = os.waitpid(child.pid, os.WNOHANG)
-            if pid:
-                code = os.waitstatus_to_exitcode(status)
-                # SIGTERM itself: it had not yet got round to its own handler, so it served nobody.
-                clean = clean and (code in (0, -signal.SIGTERM) or not child.job.is_vital)
-                self._on_end(child.pid)
-                child.pid = 0
-        return clean
 
-    def _send(self, number: signal.Signals) -> None:
-        for child in self._children:
-            if child.pid:
-                os.kill(child.pid, number)
-
-
-def how_it_ended(code: int) -> str:
-    """Say in words what an exit code is; negative ones are signals."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
-
-
-def _noted(_number: int, _frame: FrameType | None) -> None:
-    """The wake-up socket has it."""
-
-
-def _become_child(parent: int, run: Callable[[], int]) -> None:
-    code = 1
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        gc.enable()
-        if os.getppid() == parent:  # else it died before the kernel knew our wish
-            code = run()
-    finally:
-        if sys.exc_info()[0] is not None:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+def _send(children: Sequence[Child], number: signal.Signals) -> None:
+    for child in children:
+        os.kill(child.pid, number)

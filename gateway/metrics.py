@@ -6,14 +6,17 @@ PROMETHEUS_MULTIPROC_DIR, if used, is set before this module is imported (settin
 
 from __future__ import annotations
 
+import fcntl
 import platform
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from gateway.outcome import Outcome
@@ -91,6 +94,8 @@ class Metrics:
         if self._multiprocess_dir is not None:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=str(self._multiprocess_dir))  # type: ignore[no-untyped-call]
+            with _locked(self._multiprocess_dir, fcntl.LOCK_SH):
+                return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
         return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def http_request(self, endpoint: str, status: int) -> None:
@@ -203,5 +208,31 @@ async def watch_loop_lag(metrics: Metrics, clock: Clock, *, interval_s: float = 
 
 
 def forget_process(pid: int, directory: Path) -> None:
-    """Drop the live gauges of a process that has ended; its counters stay, so that totals never fall."""
+    """Drop the live gauges of a process that has ended, and fold its counts into those of all that ended before it.
+
+    Totals never fall, and workers that come and go leave no more than two files behind.
+    """
     mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+    with _locked(directory, fcntl.LOCK_EX):
+        for kind in ("counter", "histogram"):
+            ended = directory / f"{kind}_{pid}.db"
+            # What a killed process left half-written stays as it is: the parent must outlive it.
+            with suppress(FileNotFoundError, RuntimeError, ValueError):
+                _fold(ended, directory / f"{kind}_ended.db")
+                ended.unlink()
+
+
+def _fold(ended: Path, into: Path) -> None:
+    values = [(key, value) for key, value, *_ in MmapedDict.read_all_values_from_file(str(ended))]  # type: ignore[no-untyped-call]
+    totals = MmapedDict(str(into))  # type: ignore[no-untyped-call]
+    for key, value in values:
+        totals.write_value(key, totals.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
+    totals.close()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    """Hold the files still: a scrape between fold and unlink would count the ended process twice."""
+    with (directory / "lock").open("wb") as lock:
+        fcntl.flock(lock, how)
+        yield

@@ -27,6 +27,7 @@ _OVERHEAD_S = (
     *(0.01, 0.025, 0.05, 0.1, 0.25, 1.0),
 )
 _LATENCY_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_LAG_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
 _AGE_S = (1, 10, 60, 300, 900, 3600, 14400, 43200, 86400, 604800)
 _COST_USD = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
 
@@ -140,7 +141,7 @@ DISTRIBUTIONS = (
         _TOKENS,
     ),
     Distribution("foreword_redis_duration_seconds", "Redis round trips", ("operation",), _LATENCY_S),
-    Distribution("foreword_event_loop_lag_seconds", "How late timers of the event loop were", (), _LATENCY_S),
+    Distribution("foreword_event_loop_lag_seconds", "How late timers of the event loop were", (), _LAG_S),
 )
 LEVELS = (
     Level("foreword_build_info", "What is running; always 1", ("version", "python")),

@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 import policies
+from gateway.cores import available_cores
 from gateway.setting_types import (
     AbsolutePath,
     Address,
@@ -69,7 +70,7 @@ class Settings(WaitSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: Port = Field(8080, description="port to listen on; 0 takes any free one")
-    workers: Count = Field(1, le=256, description="worker processes")
+    workers: Count = Field(available_cores(), le=256, description="worker processes; by default one a processor")
     policies: DirectoryPath = Field(SHIPPED, description="directory of policy files")
     models: FilePath = Field(SHIPPED / "models.yaml", description="LiteLLM model_list file")
     redis_url: Annotated[str | None, AfterValidator(redis_url_of)] = Field(
@@ -163,11 +164,6 @@ def load_settings(
     if problems:
         raise SettingsError(tuple(problems))
     return Loaded(settings=settings, origins={name: item.origin for name, item in given.items()})
-
-
-def keep_libraries_single_threaded() -> None:
-    """Stop numpy from starting a thread a core when it is imported: workers are forked from a thread-free process."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def process_environment() -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,10 +17,14 @@ from aiohttp import web
 
 from gateway.breaker_hints import SharedHints
 from gateway.cache.inflight import InFlight
+from gateway.forking import TellReady
 from gateway.http.middlewares import outermost
-from gateway.http.routes import CLIENT, ENDPOINTS, OPS, register
+from gateway.http.routes import CLIENT, ENDPOINTS, OPS, Table, register
 from gateway.http.server import GatewayRunner
+from gateway.http.site import Crowd, SharedSite
 from gateway.http.state import SERVICES, Services
+from gateway.inherited import Inherited, Places
+from gateway.job import RETIRE
 from gateway.known_labels import known_labels
 from gateway.ledger import Ledger
 from gateway.metrics import watch_loop_lag
@@ -34,6 +38,7 @@ from router.ports import Backend
 POLICY_POLL_S: Final = 1.0
 KEEPALIVE_S: Final = 75.0
 CLOSE_S: Final = 5.0
+LOOK_ROUND_S: Final = 0.05
 
 log = structlog.get_logger()
 
@@ -51,52 +56,94 @@ class Worker:
     hints: SharedHints
     watch: TrafficWatch
     runners: list[GatewayRunner]
+    following: asyncio.Task[None] | None = None
 
 
-async def serve(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain."""
-    stop = asyncio.Event()
+async def serve(built: Worker, inherited: Inherited, *, tell_ready: TellReady) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; at RETIRE leave the connections first."""
+    told, stop = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        stop.set()
+        told.set()
+
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
-    await start(built, sockets, ops_sockets)
-    await stop.wait()
+        loop.add_signal_handler(signal_number, end)
+    loop.add_signal_handler(RETIRE, told.set)
+    await start(built, inherited.sockets, inherited.ops_sockets, crowd=Crowd(inherited.places, inherited.number))
+    tell_ready()
+    await told.wait()
+    if not stop.is_set():
+        await leave(built, stop)
     await drain(built)
 
 
-async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket] = ()) -> None:
-    """Listen, begin the lifetime tasks, become ready."""
+async def start(
+    built: Worker,
+    sockets: Sequence[socket.socket],
+    ops_sockets: Sequence[socket.socket] = (),
+    *,
+    crowd: Crowd | None = None,
+) -> None:
+    """Listen, begin the lifetime tasks, become ready. `crowd` is this worker among others, None for one alone."""
     settings, services = built.services.settings, built.services
     built.ledger.start()
     if settings.redis_url is None and settings.first_secret is not None:
         await services.keys.create("default", name="first", secret=settings.first_secret.get_secret_value())
-    built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services), name="policy-reload")
+    await _refresh_policies(services)  # the parent's copy may be a moment old
+    built.following = built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services), name="policy-reload")
     built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
     built.hints.start(built.supervisor)
     built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
     built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")
     table = CLIENT if ops_sockets else (*CLIENT, *OPS)
-    for served, listening in ((table, sockets), (OPS, ops_sockets)):
-        if not listening:
-            continue
-        app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[outermost])
-        app[SERVICES] = services
-        register(app, served)
-        runner = GatewayRunner(
-            app,
-            access_log=None,
-            handler_cancellation=True,
-            keepalive_timeout=KEEPALIVE_S,
-            max_field_size=settings.max_header_bytes,
-            max_line_size=settings.max_header_bytes,
-            auto_decompress=False,
-            shutdown_timeout=settings.drain_s,
-        )
-        await runner.setup()
-        for listener in listening:
-            await web.SockSite(runner, listener).start()
-        built.runners.append(runner)
+    await _listen(built, table, sockets, crowd or Crowd(Places(1), 0))
+    if ops_sockets:
+        await _listen(built, OPS, ops_sockets, Crowd(Places(1), 0))
     services.is_ready = True
+
+
+async def _listen(built: Worker, table: Table, sockets: Sequence[socket.socket], crowd: Crowd) -> None:
+    settings = built.services.settings
+    app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[outermost])
+    app[SERVICES] = built.services
+    register(app, table)
+    runner = GatewayRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=KEEPALIVE_S,
+        max_field_size=settings.max_header_bytes,
+        max_line_size=settings.max_header_bytes,
+        auto_decompress=False,
+        shutdown_timeout=settings.drain_s,
+    )
+    runner.crowd = crowd
+    await runner.setup()
+    for listener in sockets:
+        await SharedSite(runner, listener, crowd=crowd, spawn=lambda opening: _spawn(built, opening)).start()
+    built.runners.append(runner)
+
+
+def _spawn(built: Worker, opening: Coroutine[object, object, None]) -> asyncio.Task[None]:
+    return built.supervisor.spawn(opening, name="connection")
+
+
+async def leave(built: Worker, stop: asyncio.Event) -> None:
+    """Let every connection end by its client's own doing, for as long as a drain lasts or until `stop`.
+
+    Stays ready: whoever asks on an old connection asks about the gateway, and that has new workers. Policies stay as
+    they are: they may by now name models that only the new workers know.
+    """
+    if built.following is not None:
+        built.following.cancel()
+    for runner in built.runners:
+        await runner.leave()
+    clock = built.services.clock
+    until_s = clock.monotonic() + built.services.settings.drain_s
+    while any(runner.connections for runner in built.runners) and not stop.is_set() and clock.monotonic() < until_s:
+        await clock.sleep(LOOK_ROUND_S)
 
 
 async def drain(built: Worker) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import structlog
 
-from gateway.crew import Job
 from gateway.embedder.home import CannotEmbed, EmbedderHome
 from gateway.embedder.weights import Precision
+from gateway.forking import TellReady
+from gateway.job import Job
 from gateway.setting_types import LITELLM_EMBEDDER
 from gateway.settings import Settings
 
@@ -34,7 +35,16 @@ def with_embedder(settings: Settings) -> tuple[Settings, Sequence[Job]]:
     except CannotEmbed as lacking:
         structlog.get_logger().warning(OFF, why=str(lacking))
         return without, ()
-    return settings, (Job(name="embedder", run=home.become, is_vital=False),)
+    return settings, (_job(home),)
+
+
+def _job(home: EmbedderHome) -> Job:
+    def run(tell_ready: TellReady) -> int:
+        tell_ready()  # nobody waits for it: until it greets, a question has no vector
+        home.become()
+
+    # Two at once would hold 200 MB each, and one socket; the same one serves workers old and new.
+    return Job(name="embedder", run=run, is_vital=False, overlaps=False, kept=home.command())
 
 
 def precision_of(settings: Settings) -> Precision:

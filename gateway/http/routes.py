@@ -9,8 +9,9 @@ from aiohttp import web
 from gateway.http.endpoints import admin, chat, embeddings, health, metrics, models, pipelines
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Table = tuple[tuple[str, str, str, Handler], ...]
 
-CLIENT: tuple[tuple[str, str, str, Handler], ...] = (
+CLIENT: Table = (
     ("POST", "/v1/chat/completions", "chat", chat.create),
     ("POST", "/chat/completions", "chat", chat.create),
     ("POST", "/v1/embeddings", "embeddings", embeddings.create),
@@ -28,7 +29,7 @@ CLIENT: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", "/health/readiness", "health", health.ready),
     ("GET", "/readyz", "health", health.ready),
 )
-OPS: tuple[tuple[str, str, str, Handler], ...] = (
+OPS: Table = (
     ("GET", "/metrics", "metrics", metrics.render),
     ("GET", "/admin/status", "admin", admin.status),
 )
@@ -38,7 +39,7 @@ ENDPOINTS = frozenset({name for _, _, name, _ in (*CLIENT, *OPS)} | {"none"})
 ENDPOINT_OF = {handler: name for _, _, name, handler in (*CLIENT, *OPS)}
 
 
-def register(app: web.Application, table: tuple[tuple[str, str, str, Handler], ...]) -> None:
+def register(app: web.Application, table: Table) -> None:
     """Add a table to an application."""
     for method, path, _, handler in table:
         app.router.add_route(method, path, handler)

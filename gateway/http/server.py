@@ -17,6 +17,7 @@ from aiohttp.web_urldispatcher import UrlMappingMatchInfo as Found
 from gateway.errors import RequestFailed, http_failure, internal
 from gateway.http.middlewares import outermost
 from gateway.http.refusal import refuse
+from gateway.http.site import Crowd
 from gateway.http.state import SERVICES, Services
 
 
@@ -50,7 +51,9 @@ def _failure(status: int, exc: BaseException | None) -> RequestFailed:
 class _Server(web.Server):
     """Makes a handler per connection. `services` hears of what never reached the application's middleware."""
 
-    def __init__(self, made: web.Server, services: Services, known: Mapping[tuple[str, str], Found]) -> None:
+    def __init__(
+        self, made: web.Server, services: Services, known: Mapping[tuple[str, str], Found], crowd: Crowd
+    ) -> None:
         # Not among `_kwargs`: without it a client that leaves would go on costing money.
         cancels = made.handler_cancellation
         super().__init__(
@@ -59,11 +62,21 @@ class _Server(web.Server):
         self._answer = made.request_handler
         self._services = services
         self._known = known
+        self._crowd = crowd
+        self.is_leaving = False
         self.request_handler = self._answered
 
     def __call__(self) -> RequestHandler:
         loop = asyncio.get_running_loop()
         return _Handler(self, loop=loop, **self._kwargs)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._crowd.changed(1)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._crowd.changed(-1)
 
     def refused(self, failure: RequestFailed, *, crash: BaseException | None = None) -> web.Response:
         """Return the error as a response after which the connection ends."""
@@ -79,6 +92,8 @@ class _Server(web.Server):
         # aiohttp looks at this header before any middleware runs, and words its own refusal.
         if expected is not None and expected.lower() != "100-continue":
             return self.refused(http_failure(417, "Expect: only 100-continue can be met"))
+        if self.is_leaving:  # the answer then says `Connection: close`, and the client comes back to another worker
+            request._message = request._message._replace(should_close=True)
         known = self._known.get((request.method, request.path))
         if known is None or expected is not None or not isinstance(request, web.Request):
             return await self._answer(request)
@@ -88,10 +103,27 @@ class _Server(web.Server):
 
 
 class GatewayRunner(web.AppRunner):
-    """An AppRunner whose connections answer in the gateway's own words."""
+    """An AppRunner whose connections answer in the gateway's own words; `crowd` counts them."""
+
+    crowd: Crowd
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open now, idle ones included."""
+        return self.crowd.connections
+
+    async def leave(self) -> None:
+        """Accept nothing more; whoever is connected gets one more answer, and is told to close.
+
+        An idle connection stays open: its client may be sending at this very moment.
+        """
+        for site in self.sites:
+            await site.stop()
+        if isinstance(self.server, _Server):
+            self.server.is_leaving = True
 
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self.app[SERVICES], _plain_routes(self.app))
+        return _Server(await super()._make_server(), self.app[SERVICES], _plain_routes(self.app), self.crowd)
 
 
 def _plain_routes(app: web.Application) -> dict[tuple[str, str], Found]:

@@ -21,7 +21,7 @@ def probed() -> dict[str, Result]:
     """Run the probe once for all modules."""
     script = Path(__file__).with_name("import_probe.py")
     command = (sys.executable, "-I", str(script), str(ROOT), *MODULES)
-    # As `foreword` itself begins (gateway.settings.keep_libraries_single_threaded).
+    # As `foreword` itself begins (gateway.settings.keep_numpy_single).
     environment = {**process_environment(), "OPENBLAS_NUM_THREADS": "1"}
     finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
     assert finished.returncode == 0, finished.stderr

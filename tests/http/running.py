@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 
 from gateway.app import build
+from gateway.documents import read_documents
 from gateway.outcome import Outcome
 from gateway.settings import Settings, load_settings
 from gateway.worker import Worker, drain, start
@@ -113,7 +114,8 @@ async def running_gateway(
         await asyncio.to_thread(write_files, home, provider, models, policy)
         loaded = await asyncio.to_thread(settings_for, home, redis_url, settings)
         outcomes: list[Outcome] = []
-        worker = await asyncio.to_thread(build, loaded, access_log=outcomes.append, seed=0)
+        documents = await asyncio.to_thread(read_documents, loaded)
+        worker = await asyncio.to_thread(build, loaded, documents, access_log=outcomes.append, seed=0)
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
         await start(worker, [listener])

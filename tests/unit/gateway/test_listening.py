@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
+from gateway.listening import CannotServe, listen
 from gateway.setting_types import Address
-from gateway.workers import CannotServe, listen
 
 
 def test_a_port_in_use_is_named_with_what_to_do() -> None:

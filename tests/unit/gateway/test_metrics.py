@@ -195,4 +195,6 @@ def test_two_processes_add_up_and_a_dead_one_leaves_its_counts_but_not_its_gauge
     subprocess.run([sys.executable, "-c", forget, str(tmp_path), *gone], env=environment, check=True)
     found = parsed(third.communicate("\n")[0].encode())
     assert value(found, "foreword_requests_total", route="default", cache="miss") == 5
+    assert value(found, "foreword_request_duration_seconds_count", route="default") == 5
+    assert {file.name for file in tmp_path.glob("counter_*.db")} == {"counter_ended.db", f"counter_{third.pid}.db"}
     assert value(found, "foreword_in_flight_requests") == 1

@@ -15,10 +15,11 @@ import pytest
 
 SCRIPT = """
 import os, signal, socket, sys, threading, asyncio
-from gateway.crew import RestartRules
+from gateway.job import RestartRules
 from gateway.findings import Findings
 from gateway.settings import load_settings
-from gateway.workers import Parts, serve
+from gateway.orders import Parts
+from gateway.workers import serve
 
 behaviour, folder = sys.argv[1:3]
 
@@ -29,7 +30,7 @@ def in_parent_only():
 
 os.register_at_fork(before=in_parent_only)
 
-def run_worker(settings, sockets, *, worker, ops_sockets):
+def run_worker(settings, inherited, *, tell_ready):
     if behaviour == "dies at boot":
         print("the reason", file=sys.stderr)
         return 3
@@ -39,7 +40,8 @@ def run_worker(settings, sockets, *, worker, ops_sockets):
         raise RuntimeError("boom")
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
-    listener = sockets[0]
+    tell_ready()
+    listener = inherited.sockets[0]
     listener.settimeout(0.02)
     while not stopping:
         try:
@@ -61,16 +63,16 @@ def run_worker(settings, sockets, *, worker, ops_sockets):
                 while True:
                     signal.pause()
         connection.settimeout(5)
-        connection.sendall(f"{os.getpid()} {worker} {len(ops_sockets)}".encode())
+        connection.sendall(f"{os.getpid()} {inherited.number} {len(inherited.ops_sockets)}".encode())
         connection.close()
     return 0
 
 def run_warmer(settings):
-    print("warmer runs", file=sys.stderr)
+    sys.stderr.write("warmer runs\\n")
     signal.pause()
     return 0
 
-def examine(settings):
+def examine(settings, documents, *, may_make_key):
     if behaviour == "bad files":
         return Findings(problems=("default.yaml:3: routes: must not be empty",))
     if behaviour == "examination fails":
@@ -149,7 +151,7 @@ def test_sigterm_ends_every_process_and_exits_0(start: Start) -> None:
     running = start(workers=2)
     port = running.port()
     assert running.process.stderr is not None
-    assert running.process.stderr.readline() == "warmer runs\n"
+    assert any(line == "warmer runs\n" for line in running.process.stderr)
     pid = int(running.ask(port).split()[0])
     assert pid != running.process.pid
     running.process.send_signal(signal.SIGTERM)
