@@ -64,7 +64,7 @@ def configure_logs(level: str, *, stream: TextIO | None = None, is_console: bool
             structlog.dev.ConsoleRenderer(colors=console) if console else _as_json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(target),
+        logger_factory=structlog.WriteLoggerFactory(target),  # in one piece: other processes write there too
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
