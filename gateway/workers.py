@@ -23,7 +23,7 @@ from gateway.crew import Crew
 from gateway.data_dir import EmbeddedRedisFailed
 from gateway.documents import read_documents
 from gateway.forking import has_lost_terminal, threads_here, watching
-from gateway.job import Hooks, RestartRules
+from gateway.job import Hooks, Job, RestartRules
 from gateway.keys import new_secret
 from gateway.listening import CannotServe, allow_many_connections, listen
 from gateway.logs import configure_logs
@@ -89,7 +89,7 @@ def _serve(
         ops_sockets=ops_sockets,
         reread=reread,
         adapt=_adaptation(settings, redis),
-        with_helpers=importlib.import_module("gateway.embedder.job").with_embedder,
+        with_helpers=_with_helpers,
     )
     findings = (orders := Orders(settings, read_documents(settings), ground=ground)).examine()
     if findings.problems:
@@ -148,6 +148,14 @@ def _adaptation(settings: Settings, redis: EmbeddedRedis | None) -> Callable[[Se
         return given.model_copy(update={"redis_url": redis.url, **alone})
 
     return adapt
+
+
+def _with_helpers(settings: Settings) -> tuple[Settings, Sequence[Job]]:
+    if settings.embedder == "off":  # then numpy, 16 MB, is not needed either
+        return settings, ()
+    with_embedder: Callable[[Settings], tuple[Settings, Sequence[Job]]]
+    with_embedder = importlib.import_module("gateway.embedder.job").with_embedder
+    return with_embedder(settings)
 
 
 def _listen(address: Address, setting: str, stack: ExitStack) -> list[socket.socket]:
