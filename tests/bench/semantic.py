@@ -29,15 +29,23 @@ from gateway.stores.embedded import EmbeddedRedis
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
 
-QUESTION = "How do I improve my spoken English skills within two short months, {}?"
+QUESTION = "How do I improve my spoken English skills within two short months {}?"
 """Sixteen tokens, special ones included, with a number of one token in it."""
 ROUNDS = 200
 SIZES = (1_000, 100_000)
 TICKS_PER_S = 100
+BURST = 8
+"""Entries written at once."""
 
 
 def _crashed(name: str, error: BaseException) -> None:
-    print(f"task {name} crashed: {error!r}", file=sys.stderr)
+    sys.stderr.write(f"task {name} crashed: {error!r}\n")
+
+
+def say(line: str) -> None:
+    """Write a line of the report."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _cpu_s(pid: int) -> float:
@@ -53,7 +61,7 @@ def _rss_mb(pid: int) -> str:
 
 @asynccontextmanager
 async def _stalls(longest: list[float]) -> AsyncIterator[None]:
-    """Measure how late a task of this loop runs at worst, in CPU seconds of this thread: other processes do not count."""
+    """Measure the CPU seconds between two turns of this loop: other processes and threads do not count."""
 
     async def watch() -> None:
         while True:
@@ -70,14 +78,14 @@ async def _measure(client: EmbedderClient, index: LocalIndex, supervisor: Superv
     clock, rng = SystemClock(), np.random.default_rng(0)
     centre = await client.embed(QUESTION.format(0))
     assert isinstance(centre, Embedded)
-    print(f"the question has {centre.tokens} tokens")
+    say(f"the question has {centre.tokens} tokens")
     made = 0
     await index.nearest("bench", "s", centre.vector, k=1)
     for size in SIZES:
         longest: list[float] = []
         async with _stalls(longest):
             while made < size:
-                count = min(200, size - made)
+                count = min(BURST, size - made)
                 bunch = centre.vector + rng.normal(size=384) * 0.05
                 rows = bunch + rng.normal(size=(count, 384)) * 0.03
                 async with asyncio.TaskGroup() as group:
@@ -96,7 +104,7 @@ async def _measure(client: EmbedderClient, index: LocalIndex, supervisor: Superv
                         )
                         group.create_task(index.add(entry))
                         made += 1
-            while any("sort" in name for name in supervisor.names):
+            while any("sort" in name for name in supervisor.names):  # noqa: ASYNC110 - polls others' tasks
                 await asyncio.sleep(0.05)
         filled = max(longest)
         longest.clear()
@@ -111,12 +119,12 @@ async def _measure(client: EmbedderClient, index: LocalIndex, supervisor: Superv
                 asked = await client.embed(QUESTION.format(number % 10))
                 assert isinstance(asked, Embedded)
                 await index.nearest("bench", "s", asked.vector, k=5)
-        print(
+        say(
             f"{size:>7} entries: {1000 * (ours + theirs):.2f} ms CPU a question (worker {1000 * ours:.2f}, embedder "
             f"{1000 * theirs:.2f}); the loop was held for {1000 * max(longest):.2f} ms at most, {1000 * filled:.2f} "
             f"while filling; memory {index.size_bytes >> 20} MB"
         )
-    print(f"embedder: {_rss_mb(pid)}")
+    say(f"embedder: {_rss_mb(pid)}")
 
 
 async def main() -> None:
@@ -125,7 +133,7 @@ async def main() -> None:
         redis = EmbeddedRedis.start(Path(directory))
         home = EmbedderHome.of(Path(directory))
         home.prepare()
-        process = subprocess.Popen(home.command())
+        process = subprocess.Popen(home.command())  # noqa: ASYNC220 - before anything else runs
         clock = SystemClock()
         supervisor = Supervisor(clock=clock, on_crash=_crashed)
         store = RedisStore(redis.url, supervisor=supervisor, timeout_s=5.0)
@@ -143,7 +151,7 @@ async def main() -> None:
             rng=random.Random(0),
         )
         index.start()
-        while client.state == "down":
+        while client.state == "down":  # noqa: ASYNC110 - another process starts
             await asyncio.sleep(0.05)
         try:
             await _measure(client, index, supervisor, process.pid)

@@ -62,6 +62,20 @@ class Flat:
         slots[at] = slot
         self._size += 1
 
+    def extend(self, rows: Matrix, slots: Slots) -> None:
+        """Add rows."""
+        done = 0
+        while done < len(rows):
+            if self._size == self._room:
+                self._grow()
+            to_rows, to_slots = self._chunks[-1]
+            at = self._size - self._room + len(to_rows)
+            count = min(len(rows) - done, len(to_rows) - at)
+            to_rows[at : at + count] = rows[done : done + count]
+            to_slots[at : at + count] = slots[done : done + count]
+            self._size += count
+            done += count
+
     def parts(self, start: int = 0) -> Sequence[tuple[Matrix, Slots]]:
         """Return views of the rows from `start` on, and their slots."""
         found = []

@@ -156,8 +156,7 @@ class Table:
         def take(made: Clustered | None) -> None:
             rest = Flat(self._dim)
             for rows, slots in self._tail.parts(seen):
-                for row, slot in zip(rows, slots, strict=True):
-                    rest.append(row, int(slot))
+                rest.extend(rows, slots)
             self._block, self._tail = made, rest
 
         return work, take
