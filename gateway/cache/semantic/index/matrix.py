@@ -24,7 +24,7 @@ Ends = npt.NDArray[np.float64]
 FIRST_ROWS: Final = 16
 CHUNK_ROWS: Final = 1024
 """A chunk is allocated at once: 1.5 MB, which takes microseconds; growing a larger matrix would copy it."""
-PROBES: Final = 24
+PROBES: Final = 12
 """Clusters searched of the square root of all rows; tests/contract/test_indexes.py holds the recall."""
 ROUNDS: Final = 6
 SAMPLE_PER_CLUSTER: Final = 40
