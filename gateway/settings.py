@@ -14,10 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ByteSize,
-    ConfigDict,
     DirectoryPath,
     Field,
     FilePath,
@@ -40,6 +38,7 @@ from gateway.setting_types import (
     embedder_of,
     redis_url_of,
 )
+from gateway.wait_settings import WaitSettings
 from policies.document import DocumentError, parse
 
 PREFIX = "FOREWORD_"
@@ -61,13 +60,11 @@ NOT_SETTINGS = frozenset(
 SHIPPED = Path(policies.__file__ or "policies/__init__.py").parent
 
 
-class Settings(BaseModel):
+class Settings(WaitSettings):
     """What one process of the gateway was told. Seconds are `_s`, sizes bytes (`10MiB` is read too).
 
     `environment` is the process environment without our own secrets, for `os.environ/NAME` in models.yaml: never print.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: Port = Field(8080, description="port to listen on; 0 takes any free one")
@@ -103,21 +100,6 @@ class Settings(BaseModel):
         description="what the semantic cache embeds questions with: minilm, litellm:GROUP of models.yaml, or off",
     )
     embedder_timeout_s: Seconds = Field(0.05, description="longest wait for a question's vector")
-    first_token_timeout_s: Seconds = Field(60.0, description="longest wait for a stream's first token")
-    answer_timeout_s: Seconds = Field(120.0, description="longest wait for an answer that is not streamed")
-    gap_timeout_s: Seconds = Field(15.0, description="longest silence inside a stream")
-    tail_timeout_s: Seconds = Field(1.0, description="longest wait for usage and [DONE] after the last finish reason")
-    retry_patience_s: Seconds = Field(2.0, description="longest Retry-After waited for where a fallback is left")
-    retry_backoff_s: Seconds = Field(0.25, description="longest jittered pause before a retry")
-    retry_budget_ratio: Annotated[NonNegativeFloat, Number] = Field(
-        0.1, description="share of the last 10 s of requests that may be tried again"
-    )
-    retry_budget_per_s: Annotated[NonNegativeFloat, Number] = Field(
-        1.0, description="tries again per second beside that share"
-    )
-    lease_wait_s: Annotated[NonNegativeFloat, Number] = Field(
-        10.0, description="longest wait for another worker's answer to the same unstreamed request; 0 turns it off"
-    )
     simulated_latency_scale: Annotated[NonNegativeFloat, Number] = Field(
         1.0, description="latency of the simulated backend; 0 answers at once"
     )
