@@ -75,9 +75,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     clock = SystemClock()
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
     deployments, book = _routing(settings)
-    known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
-    metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
-    metrics.policy_loaded(book.current().version)
+    metrics = _metrics(book, deployments)
     store = _store(settings, clock, supervisor, metrics)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
     backends = _backends(settings, clock, deployments)
@@ -85,8 +83,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     limits, rng = waits_of(settings), random.Random(seed)
     hints = SharedHints(store, clock=clock, known=prices)
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
-    spend = _spend_tasks(store, clock, book, metrics)
-    desk = Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=limits.max_attempts)
+    spend = _spend_tasks(settings, store, clock, book, metrics)
     parts = Parts(
         book=book,
         deployments=deployments,
@@ -94,7 +91,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         price_of=prices.get,
         attempts=attempts,
         rollouts=spend.rollouts,
-        desk=desk,
+        desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=limits.max_attempts),
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
         inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes, heartbeat_s=settings.heartbeat_s),
         leases=Leases(store, clock, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
@@ -151,6 +148,13 @@ def _routing(settings: Settings) -> tuple[LiteLLMDeployments, PolicyBook]:
     return deployments, PolicyBook(settings.policies, groups=models.groups, models_file=settings.models)
 
 
+def _metrics(book: PolicyBook, deployments: LiteLLMDeployments) -> Metrics:
+    known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
+    metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
+    metrics.policy_loaded(book.current().version)
+    return metrics
+
+
 def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeployments) -> dict[str, Backend]:
     chosen = BackendSettings(
         max_answer_bytes=settings.max_answer_bytes,
@@ -160,9 +164,13 @@ def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeploy
     return make_backends(chosen, clock=clock, deployments=deployments)
 
 
-def _spend_tasks(store: RedisStore | MemoryStore, clock: SystemClock, book: PolicyBook, metrics: Metrics) -> SpendTasks:
+def _spend_tasks(
+    settings: Settings, store: RedisStore | MemoryStore, clock: SystemClock, book: PolicyBook, metrics: Metrics
+) -> SpendTasks:
     runner = store if isinstance(store, RedisStore) else NoRedis()
-    rollouts = Rollouts(runner, clock, groups=book.groups, on_change=partial(_tell_rollout, metrics))
+    rollouts = Rollouts(
+        runner, clock, groups=book.groups, on_change=partial(_tell_rollout, metrics), switch_s=settings.policy_switch_s
+    )
     return SpendTasks(budgets=Budgets(runner, clock), rollouts=rollouts, book=book)
 
 

@@ -154,9 +154,7 @@ LEVELS = (
     Level("foreword_in_flight_provider_calls", "Provider calls being worked on", _DEPLOYMENT, "livesum"),
     Level("foreword_queued_provider_calls", "Provider calls waiting for a place", _DEPLOYMENT, "livesum"),
     Level("foreword_policy_info", "1 for the policy version in force", ("version",)),
-    Level(
-        "foreword_rollout_percent", "Sessions under a new version; 0 outside a rollout", ("policy",)
-    ),
+    Level("foreword_rollout_percent", "Sessions under a new version; 0 outside a rollout", ("policy",)),
     Level("foreword_rollout_step", "Step of a policy's rollout, from 1; 0 outside one", ("policy",)),
     Level("foreword_warmer_lag_seconds", "How far behind the newest ledger entry the warmer is"),
     Level("foreword_warmer_window_events", "Events that the warmer remembers"),
@@ -211,7 +209,7 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
         for state in get_args(BreakerState):
             yield "foreword_breaker_transitions", (provider, model, state)
     yield from (("foreword_hedges", (result,)) for result in ("won", "lost"))
-    for policy in sorted(known.policies):
+    for policy in (NONE, *sorted(known.policies)):
         yield "foreword_budget_spent_usd", (policy,)
         yield from (("foreword_budget_refusals", (policy, reason)) for reason in sorted(BUDGET_REASONS))
     for result in ("loaded", "rejected"):
@@ -222,7 +220,7 @@ def level_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the same for gauges."""
     for level in LEVELS:
         if level.labels == ("policy",):
-            yield from ((level.name, (policy,)) for policy in sorted(known.policies))
+            yield from ((level.name, (policy,)) for policy in sorted(known.policies) or (NONE,))
         if level.labels == _DEPLOYMENT:
             yield from ((level.name, (provider, model)) for model, provider in sorted(known.deployments))
 

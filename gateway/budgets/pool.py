@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from gateway.budgets.meters import Meter
 
-
 QUIET_FLUSHES = 4
 
 

@@ -17,9 +17,10 @@ version: 1
 policy: default
 budgets:
   - {{scope: tenant, limit_usd: {tenant}, window: month}}
-  - {{scope: route, key: tagged, limit_usd: 0.000001, window: month, on_exceed: [downgrade_to_floor, refuse]}}
+  - {{scope: route, key: tagged, limit_usd: 0.0002, window: month, on_exceed: [downgrade_to_floor, refuse]}}
 routes:
-  - {{name: tagged, match: {{tag: "task=*"}}, candidates: [large, small], max_output_tokens: 5, cache: {{exact_ttl: 0}}}}
+  - {{name: tagged, match: {{tag: "task=*"}}, candidates: [large, small], max_output_tokens: 5,
+      cache: {{exact_ttl: 0}}}}
   - {{name: chat, match: {{any: true}}, candidates: [requested], fallbacks: [large], max_output_tokens: 50,
       cache: {{exact_ttl: 1h}}}}
 """
@@ -45,6 +46,13 @@ async def meters_of(gateway: Gateway) -> dict[str, tuple[int, int]]:
     return found
 
 
+async def idle_meters(gateway: Gateway) -> dict[str, tuple[int, int]]:
+    """Return what the meters show once the pools have given back what they kept at hand."""
+    for _ in range(8):
+        await gateway.worker.spend.budgets.flush()
+    return await meters_of(gateway)
+
+
 @pytest.fixture
 async def rich(start_gateway: StartGateway) -> Gateway:
     """A gateway whose tenant may spend a dollar a month."""
@@ -57,8 +65,7 @@ async def test_what_is_spent_is_what_the_answers_cost_and_nothing_stays_reserved
     assert {answer.status for answer in (*answers, *streams)} == {200}
     again = await rich.chat("question 0", max_tokens=40)
     assert again.headers["x-foreword-cache"] == "hit"
-    for _ in range(8):
-        meters = await meters_of(rich)
+    meters = await idle_meters(rich)
     cost = sum(outcome.cost_nanousd or 0 for outcome in rich.outcomes)
     assert cost > 0
     assert list(meters.values()) == [(cost, 0)]
@@ -69,8 +76,7 @@ async def test_what_is_spent_is_what_the_answers_cost_and_nothing_stays_reserved
 async def test_a_failed_call_costs_nothing_and_frees_its_reservation(rich: Gateway) -> None:
     rich.provider.always("*", Reply(status=400, body='{"error": {"message": "no", "type": "invalid_request_error"}}'))
     assert (await rich.chat("fails")).status == 400
-    for _ in range(8):
-        meters = await meters_of(rich)
+    meters = await idle_meters(rich)
     assert set(meters.values()) <= {(0, 0)}
 
 
@@ -90,10 +96,9 @@ async def test_a_budget_that_is_used_up_refuses_with_its_name_and_the_time_of_th
 
 async def test_pressure_takes_the_cheapest_model_of_the_plan_before_it_refuses(rich: Gateway) -> None:
     answer = await rich.chat("x", headers={"x_foreword_tags": "task=a"})
-    assert answer.status in (200, 429)
-    if answer.status == 200:
-        assert answer.headers["x-foreword-model"] == "small"
-        assert answer.headers["x-foreword-reason"] == "budget:small"
+    assert answer.status == 200
+    assert answer.headers["x-foreword-model"] == "small"
+    assert answer.headers["x-foreword-reason"] == "budget:small"
 
 
 async def test_a_request_limit_counts_hits_too_and_says_when_it_resets(start_gateway: StartGateway) -> None:
