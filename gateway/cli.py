@@ -98,9 +98,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace) -> Loaded | None:
     """Return the settings, or None after having said on stderr what is wrong with them."""
-    from gateway.settings import SettingsError, keep_numpy_single, process_environment
+    from gateway.settings import SettingsError, keep_libraries_single_threaded, process_environment
 
-    keep_numpy_single()
+    keep_libraries_single_threaded()
     try:
         return _read_settings(options, process_environment())
     except SettingsError as error:

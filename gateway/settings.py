@@ -46,7 +46,6 @@ PREFIX = "FOREWORD_"
 CONFIG_VARIABLE = "FOREWORD_CONFIG"
 ADMIN_KEY_VARIABLE = "FOREWORD_ADMIN_KEY"
 METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-NUMPY_THREADS_VARIABLE = "OPENBLAS_NUM_THREADS"
 NOT_SETTINGS = frozenset(
     {
         CONFIG_VARIABLE,
@@ -166,6 +165,11 @@ def load_settings(
     return Loaded(settings=settings, origins={name: item.origin for name, item in given.items()})
 
 
+def keep_libraries_single_threaded() -> None:
+    """Stop numpy from starting a thread a core when it is imported: workers are forked from a thread-free process."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def process_environment() -> Mapping[str, str]:
     """Return a copy of this process's environment."""
     return dict(os.environ)
@@ -174,13 +178,6 @@ def process_environment() -> Mapping[str, str]:
 def export_metrics_dir(directory: Path) -> None:
     """Turn on prometheus_client's multiprocess mode; must run before its first import, in the parent of the workers."""
     os.environ[METRICS_DIR_VARIABLE] = str(directory)
-
-
-def keep_numpy_single() -> None:
-    """Keep numpy from starting threads; must run before its first import, in the parent of the workers.
-
-    A parent with threads must not fork, and products here are small enough for one thread."""
-    os.environ.setdefault(NUMPY_THREADS_VARIABLE, "1")
 
 
 def metrics_dir() -> Path | None:

@@ -29,7 +29,7 @@ from gateway.listening import CannotServe, allow_many_connections, listen
 from gateway.logs import configure_logs
 from gateway.orders import Ground, Orders, Parts
 from gateway.setting_types import Address
-from gateway.settings import Settings, export_metrics_dir, keep_numpy_single
+from gateway.settings import Settings, export_metrics_dir, keep_libraries_single_threaded
 from gateway.stores.embedded import EmbeddedRedis, EmbeddedRedisUnavailable
 from gateway.version import installed_version
 from policies.document import DocumentError
@@ -53,7 +53,7 @@ def serve(
     workers share their memory.
     """
     configure_logs(settings.log_level)
-    keep_numpy_single()
+    keep_libraries_single_threaded()
     out = console or Console()
     with ExitStack() as stack:
         try:
