@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -75,7 +76,6 @@ def _serve(
     stack: ExitStack,
 ) -> int:
     signals = stack.enter_context(watching())
-    was_terminal = os.isatty(0)
     allow_many_connections()
     listening = stack.enter_context(ExitStack())
     sockets = _listen(Address(settings.host, settings.port), "port", listening)
@@ -99,11 +99,11 @@ def _serve(
     jobs = orders.jobs()
     _check_threads()
     hooks = Hooks(
-        on_end=lambda pid: _forget_process(pid, metrics),
+        on_end=partial(_forget_process, metrics),
         on_stop=listening.close,  # while workers drain, a socket open here would take callers whom nobody answers
         tick=_Tick(orders, redis),
         reload=orders.reload,
-        is_hangup=lambda: has_lost_terminal(was_terminal),
+        is_hangup=partial(has_lost_terminal, os.isatty(0)),
     )
     crew = Crew(jobs, clock=SystemClock(), drain_s=lambda: orders.settings.drain_s, rules=rules, hooks=hooks)
     return crew.run(signals)
@@ -202,7 +202,7 @@ def _prepare_metrics(data_dir: Path) -> Path:
     return directory
 
 
-def _forget_process(pid: int, directory: Path) -> None:
+def _forget_process(directory: Path, pid: int) -> None:
     importlib.import_module("gateway.metrics").forget_process(pid, directory)
 
 
