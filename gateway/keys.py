@@ -5,6 +5,7 @@ Only the SHA-256 of a key is stored, and a key is shown once. Must not log, and 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import secrets
@@ -75,9 +76,9 @@ class Keys:
     """The gateway's keys, and what this worker has verified of them.
 
     A verified key is asked about again before `recheck_s` is over, so a revoked one stops within that time; while the
-    store is away it works for `grace_s` after it was last verified. Keys that nobody made cost a look-up each: at most
-    `unknown_per_s` of them a second, and none again within `unknown_ttl_s`. Memory is bounded by `max_known` and
-    `max_unknown` entries.
+    store is away it works for `grace_s` after it was last verified. At most `max_lookups` ask the store at a moment,
+    the others wait their turn: a guessed key costs it one look-up, as a good one does at first, and none again within
+    `unknown_ttl_s`. Memory is bounded by `max_known` and `max_unknown` entries.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Keys:
         recheck_s: float = 1.0,
         grace_s: float = 60.0,
         unknown_ttl_s: float = 5.0,
-        unknown_per_s: float = 1000.0,
+        max_lookups: int = 64,
         max_known: int = 10_000,
         max_unknown: int = 10_000,
     ) -> None:
@@ -101,7 +102,7 @@ class Keys:
         self._max_unknown = max_unknown
         self._known: dict[bytes, _Verified] = {}
         self._unknown: dict[bytes, float] = {}
-        self._lookups = _Bucket(clock, per_s=unknown_per_s)
+        self._turns = asyncio.Semaphore(max_lookups)
 
     async def create(
         self, tenant: str, *, name: str = "", models: Sequence[str] | None = None, secret: str | None = None
@@ -164,8 +165,7 @@ class Keys:
     async def identify(self, secret: str) -> Caller | None:
         """Return who holds the key, None where it is unknown, revoked or no key at all.
 
-        Raises StoreUnavailable where the store is away and this worker has not verified the key within the grace, or
-        where too many unknown keys are being tried.
+        Raises StoreUnavailable where the store is away and this worker has not verified the key within the grace.
         """
         if SHAPE.fullmatch(secret) is None:
             return None
@@ -175,8 +175,17 @@ class Keys:
             return verified.caller if now < verified.due else await self._again(digest, verified, now)
         if now < self._unknown.get(digest, 0.0):
             return None
-        if not self._lookups.take():
-            raise StoreUnavailable("too many unknown keys are being tried; known ones still work")
+        async with self._turns:
+            return await self._first_time(digest)
+
+    async def _first_time(self, digest: bytes) -> Caller | None:
+        """Look a key up unless another request has while this one waited."""
+        now = self._clock.monotonic()
+        verified = self._known.get(digest)
+        if verified is not None and now < verified.due:
+            return verified.caller
+        if now < self._unknown.get(digest, 0.0):
+            return None
         return await self._look_up(digest, now)
 
     async def _again(self, digest: bytes, verified: _Verified, now: float) -> Caller | None:
@@ -213,25 +222,6 @@ class _Verified:
         self.caller = caller
         self.verified_at = verified_at
         self.due = due
-
-
-class _Bucket:
-    """A token bucket that holds one second's worth."""
-
-    def __init__(self, clock: Clock, *, per_s: float) -> None:
-        self._clock = clock
-        self._per_s = per_s
-        self._tokens = per_s
-        self._filled_at = clock.monotonic()
-
-    def take(self) -> bool:
-        now = self._clock.monotonic()
-        self._tokens = min(self._per_s, self._tokens + (now - self._filled_at) * self._per_s)
-        self._filled_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 def _digest(secret: str) -> bytes:

@@ -197,23 +197,47 @@ async def test_an_unknown_key_is_looked_up_once_in_a_while(keys: Keys, store: Co
     assert store.lookups == 2
 
 
-async def test_a_flood_of_random_keys_is_bounded_and_known_keys_still_work(
+async def test_thousands_of_good_keys_and_as_many_guesses_at_once_are_all_told_apart(
     store: CountingStore, clock: FakeClock
 ) -> None:
-    keys = Keys(store, clock, unknown_per_s=50, max_unknown=10)
-    created = await keys.create("t")
-    known = await keys.identify(created.secret)
-    refused = 0
-    for number in range(500):
-        try:
-            assert await keys.identify(f"sk-fw-{number:043d}") is None
-        except StoreUnavailable:
-            refused += 1
-    assert store.lookups == 50
-    assert refused == 451
+    keys = Keys(store, clock, max_lookups=8, max_unknown=10)
+    created = [await keys.create(f"tenant {number}") for number in range(3000)]
+    store.gate.clear()
+    async with asyncio.TaskGroup() as group:
+        guesses = [group.create_task(keys.identify(f"sk-fw-{number:043d}")) for number in range(3000)]
+        good = [group.create_task(keys.identify(key.secret)) for key in created]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        at_once = store.lookups
+        store.gate.set()
+    assert at_once == 8
+    callers = [task.result() for task in good]
+    assert [caller.tenant for caller in callers if caller] == [key.record.tenant for key in created]
+    assert [task.result() for task in guesses] == [None] * 3000
     assert len(keys._unknown) == 10
-    clock.wind(0.95)
-    assert await keys.identify(created.secret) == known
+
+
+async def test_many_requests_with_one_new_key_ask_once_each_turn(store: CountingStore, clock: FakeClock) -> None:
+    keys = Keys(store, clock, max_lookups=2)
+    created = await keys.create("t")
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(keys.identify(created.secret)) for _ in range(100)]
+    assert {caller.tenant for task in asked if (caller := task.result())} == {"t"}
+    assert store.lookups <= 2
+
+
+async def test_callers_that_leave_while_they_wait_give_their_turns_back(keys: Keys, store: CountingStore) -> None:
+    created = await keys.create("t")
+    store.gate.clear()
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(keys.identify(f"sk-fw-{number:043d}")) for number in range(200)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+    assert all(task.cancelled() for task in waiting)
+    store.gate.set()
+    assert await keys.identify(created.secret) is not None
 
 
 async def test_verified_keys_are_bounded_too(store: CountingStore, clock: FakeClock) -> None:
