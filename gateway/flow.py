@@ -7,6 +7,8 @@ Speaks no HTTP, logs nothing, counts nothing: what happened is in the Outcome.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from typing import Final
 
 from gateway.cache.admission import may_join, may_serve
 from gateway.cache.exact import Hit, Miss
@@ -20,6 +22,8 @@ from gateway.parts import Parts
 from gateway.trail import Ask, Trail
 from policies.model import Plan, RouteClass
 from router.facts import facts_of
+
+_LONG_BYTES: Final = 1_048_576
 
 
 class Flow:
@@ -84,9 +88,11 @@ class Flow:
         if not is_storable(ask.request.document, rules) and not (ask.store_sampled and rules.exact_ttl_s > 0):
             _refuse_uncached(ask)
             return None
-        trail.key = exact_key(
-            ask.request.document, route_class, namespace=control.namespace, identity=ask.identity, arm=trail.arm
-        )
+        make = partial(exact_key, namespace=control.namespace, identity=ask.identity, arm=trail.arm)
+        if len(ask.request.body) < _LONG_BYTES:
+            trail.key = make(ask.request.document, route_class)
+        else:  # encoding and hashing it takes more than a millisecond
+            trail.key = await asyncio.to_thread(make, ask.request.document, route_class)
         if control.no_cache:
             _refuse_uncached(ask)
             return None

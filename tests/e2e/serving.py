@@ -88,6 +88,11 @@ class Served:
         return self.home / "policies" / "default.yaml"
 
     @property
+    def config(self) -> Path:
+        """The settings that a test may change while it runs; the others are flags, which go before them."""
+        return self.home / "serve.yaml"
+
+    @property
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
@@ -95,7 +100,7 @@ class Served:
     def start(self, **environment: str) -> None:
         """Start `serve` and return once it has printed its banner and answers."""
         with (self.home / "out").open("wb") as out, (self.home / "err").open("ab") as err:
-            arguments = ["--port", "0", "--workers", "2", "--no-warmer", "--simulated-latency-scale", "0"]
+            arguments = ["--config", str(self.config), "--port", "0", "--no-warmer", "--simulated-latency-scale", "0"]
             arguments += [] if "--embedder" in self.options else ["--embedder", "off"]
             self.process = subprocess.Popen(
                 [*COMMAND, "serve", *arguments, *self.flags(), *self.options],
@@ -183,6 +188,7 @@ def serving(
     (home / "policies").mkdir()
     served = Served(home=home, environment=environment, options=options)
     served.policy_file.write_text(policy)
+    served.config.write_text("workers: 2\n")
     (home / "models.yaml").write_text(models)
     try:
         served.start()

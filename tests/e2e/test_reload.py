@@ -133,6 +133,20 @@ async def test_sighup_under_load_brings_new_models_and_policies_and_fails_no_req
     assert await asyncio.to_thread(threads, served.pid) == 1
 
 
+def test_sighup_reads_the_settings_again_and_takes_another_number_of_workers(served: Served) -> None:
+    def reload(text: str, workers: int) -> None:
+        before = served.logged().count('"event":"reloaded"')
+        served.config.write_text(text)
+        os.kill(served.pid, signal.SIGHUP)
+        until(lambda: served.logged().count('"event":"reloaded"') > before, "the new workers")
+        until(lambda: len(serving_workers(served)) == len(served.workers()) == workers, "the right number")
+
+    reload("max_body_bytes: 1KiB\nworkers: 1\n", workers=1)
+    assert served.chat("x" * 2000, model="pretend").status == 413
+    reload("workers: 2\n", workers=2)
+    assert served.chat("x" * 2000, model="pretend").status == 200
+
+
 async def test_a_bad_models_file_keeps_the_old_workers_and_a_dead_one_comes_back_with_the_good_one(
     served: Served,
 ) -> None:

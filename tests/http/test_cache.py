@@ -117,6 +117,15 @@ async def test_what_changes_no_answer_does_not_miss(gateway: Gateway) -> None:
         assert (await gateway.chat("same", **fields)).headers["x-foreword-cache"] == "hit"
 
 
+@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")  # of the client's own loop
+async def test_a_very_long_request_is_repeated_and_one_that_ends_otherwise_is_not(gateway: Gateway) -> None:
+    statuses = []
+    for end in ("a", "a", "b"):
+        long: Json = {"type": "content", "content": "an endless transcript " * 60_000 + end}
+        statuses.append((await gateway.chat("go on", prediction=long)).headers["x-foreword-cache"])
+    assert statuses == ["miss", "hit", "miss"]
+
+
 async def test_what_may_change_the_answer_is_another_question(gateway: Gateway) -> None:
     await gateway.chat("same")
     varied: list[Json] = [{"max_tokens": 5}, {"seed": 7}, {"temperature": 0.1}, {"stop": ["x"]}, {"model": "large"}]
