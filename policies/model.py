@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from policies.evidence import NOTHING, Arm, Evidence, Latency
 from policies.rules import (
     BudgetRules,
     CascadeRules,
@@ -173,7 +174,8 @@ class HedgeRules:
 class Route:
     """One rule of a policy: which requests, which models, in which order, cached how, by when.
 
-    `selector` is a row of selectors/; `knn` is set with `quality`. `candidates` and `fallbacks` are aliases of
+    `selector` is a row of selectors/; `knn` is set with `quality`; `below_floor` are the
+    fallbacks that may serve although they do not reach it. `candidates` and `fallbacks` are aliases of
     `Policy.models`, groups of models.yaml or `requested`. `deadline_s` is both the default and the most a client may
     ask for.
     """
@@ -193,6 +195,7 @@ class Route:
     quality: QualityRules | None = None
     latency: LatencyRules | None = None
     knn: KnnRules | None = None
+    below_floor: tuple[str, ...] = ()
     cascade: CascadeRules | None = None
     tier: TierRules | None = None
 
@@ -222,29 +225,36 @@ class Policy:
 
 
 class RouteClass(msgspec.Struct, frozen=True, kw_only=True):
-    """What `match` found: the route, before any look-up of cache, spend or health."""
+    """What `match` found: the route, before any look-up of cache, spend or health.
+
+    `quality_priors` and `reference` are the policy's.
+    """
 
     policy: str
     policy_version: str
     route: Route
     facts: RequestFacts
     aliases: Mapping[str, str]
+    quality_priors: Mapping[str, Mapping[str, float]] = {}
+    reference: str | None = None
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """What `choose` may look at beside the request; recorded, so that a decision can be repeated.
 
-    `unhealthy` are groups with no deployment in service now; `draw` is uniform in [0, 1).
+    `unhealthy` are groups with no deployment in service now; `draw` is uniform in [0, 1). `evidence` is what is known
+    of quality for this very request, `latency` the recent figures of the groups that have any.
     """
 
     catalogue: Catalogue
     unhealthy: frozenset[str] = frozenset()
     draw: float = 0.0
+    evidence: Evidence = NOTHING
+    latency: Mapping[str, Latency] = {}
 
 
-RejectionCode = Literal[
-    "unknown_model", "not_allowed", "wrong_mode", "context_window", "capability", "no_price", "unhealthy"
-]
+Shortcoming = Literal["context_window", "capability", "no_price", "unhealthy", "below_floor", "too_slow"]
+RejectionCode = Literal["unknown_model", "not_allowed", "wrong_mode", Shortcoming]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +267,10 @@ class Rejection:
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model groups to try, in order, and within which limits; `max_attempts` None: the engine's own bound."""
+    """Which model groups to try, in order, and within which limits; `max_attempts` None: the engine's own bound.
+
+    `arm` is who decided, on a route with a quality floor.
+    """
 
     policy: str
     policy_version: str
@@ -272,6 +285,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     on_cut: OnCut = "resume"
     hedge: HedgeRules | None = None
     max_attempts: int | None = None
+    arm: Arm = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
