@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from policies.arrange import cascaded
 from policies.evidence import Arm
 from policies.floored import arm_for, below_floor, in_time, prediction_for
 from policies.model import (
@@ -85,6 +86,8 @@ def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
             for group in order
             if group not in in_service
         ]
+    in_service, cascade = cascaded(route, in_service, route_class.aliases)
+    reason = _reason("control_arm" if arm == "control" else route.selector, ordering.ranked, in_service, view)
     return Plan(
         policy=route_class.policy,
         policy_version=route_class.policy_version,
@@ -97,7 +100,8 @@ def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
         hedge=route.hedge,
         cache=route.cache,
         arm=arm,
-        reason=_reason("control_arm" if arm == "control" else route.selector, ordering.ranked, in_service, view),
+        cascade=cascade,
+        reason=reason if cascade is None else f"cascade:{cascade.first}",
         rejected=tuple(rejection for rejection in rejected if rejection.candidate not in in_service),
     )
 

@@ -11,13 +11,14 @@ from typing import Literal
 
 import msgspec
 
-from policies.model import Dialect, Price
+from policies.model import Dialect
+from policies.prices import Price
 
 Priority = Literal["interactive", "hedge", "refresh", "warm"]
 SHED_ORDER: tuple[Priority, ...] = ("warm", "refresh", "hedge", "interactive")
 """Who is sent away first where there is no room."""
 
-Reason = Literal["first", "retry", "fallback", "resume", "hedge"]
+Reason = Literal["first", "retry", "fallback", "resume", "hedge", "cascade"]
 """Why an attempt was made."""
 
 
@@ -59,13 +60,17 @@ class Deployment:
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider call: what to send where. `stream` says how the provider is asked, whatever the client wants."""
+    """One provider call: what to send where. `stream` says how the provider is asked, whatever the client wants.
+
+    `service_tier` is asked for unless the client asks for one itself.
+    """
 
     request: ChatRequest
     deployment: Deployment
     stream: bool
     max_output_tokens: int | None
     traceparent: str | None
+    service_tier: str = ""
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +93,8 @@ class Streamed(msgspec.Struct, frozen=True, kw_only=True):
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of one answer. `input_tokens` includes cached and cache-write tokens, `output_tokens` includes reasoning.
 
-    `is_estimated`: the provider did not say, the figures were derived from what was seen.
+    `is_estimated`: the provider did not say, the figures were derived from what was seen. `service_tier` is what the
+    answer says it was served at, "" for the standard one.
     """
 
     input_tokens: int = 0
@@ -97,6 +103,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     is_estimated: bool = False
+    service_tier: str = ""
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):

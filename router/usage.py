@@ -15,6 +15,7 @@ from router.types import ChatRequest, Usage
 BYTES_PER_TOKEN = 4
 _TAIL_BYTES = 4_096
 _SMALL_BYTES = 65_536
+_STANDARD = frozenset({"", "default", "standard", "auto"})
 
 
 class AnswerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,7 @@ class _Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: dict[str, object] | None = None
     error: object = None
+    service_tier: str | None = None
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
@@ -54,11 +56,18 @@ def read_answer(body: bytes, dialect: Dialect) -> AnswerFacts:
     if dialect == "chat" and not answer.choices:
         raise ProviderError("the provider's answer has no choices", kind="malformed", source="gateway")
     return AnswerFacts(
-        usage=usage_of(answer.usage) if answer.usage else None,
+        usage=at_tier(usage_of(answer.usage), answer.service_tier) if answer.usage else None,
         finish_reasons=tuple(choice.finish_reason or "" for choice in answer.choices or ()),
         response_model=answer.model,
         error=None,
     )
+
+
+def at_tier(usage: Usage | None, tier: str | None) -> Usage | None:
+    """Return `usage` with the service tier that the answer states; the standard one has no name."""
+    if usage is None or tier is None or tier in _STANDARD:
+        return usage
+    return msgspec.structs.replace(usage, service_tier=tier)
 
 
 def tail_usage(body: bytes, dialect: Dialect = "chat") -> Usage | None:
