@@ -96,8 +96,14 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace) -> Loaded | None:
     """Return the settings, or None after having said on stderr what is wrong with them."""
-    from gateway.settings import SettingsError, load_settings, process_environment
+    from gateway.settings import (
+        SettingsError,
+        keep_libraries_single_threaded,
+        load_settings,
+        process_environment,
+    )
 
+    keep_libraries_single_threaded()
     given = {name.removeprefix("set_"): value for name, value in vars(options).items() if name.startswith("set_")}
     flags = {name: value for name, value in given.items() if value is not None}
     try:

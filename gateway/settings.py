@@ -169,6 +169,11 @@ def load_settings(
     return Loaded(settings=settings, origins={name: item.origin for name, item in given.items()})
 
 
+def keep_libraries_single_threaded() -> None:
+    """Stop numpy from starting a thread a core when it is imported: workers are forked from a thread-free process."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def process_environment() -> Mapping[str, str]:
     """Return a copy of this process's environment."""
     return dict(os.environ)

@@ -10,18 +10,35 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from policies.document import Document, Path, Problem
+from policies.rule_schema import (
+    AcceptSpec,
+    BudgetSpec,
+    CascadeSpec,
+    DeadlineRangeSpec,
+    GuardSpec,
+    LatencySpec,
+    QualitySpec,
+    RateLimitSpec,
+    RolloutSpec,
+    SelectorSpec,
+    ShadowSpec,
+    TierSpec,
+    TierWhenSpec,
+    WarmingSpec,
+)
 from policies.schema import (
     CacheSpec,
     DefaultsSpec,
     FallbackSpec,
+    HedgeSpec,
     MatchSpec,
     ModelSpec,
     ObjectiveSpec,
     PolicySpec,
     RouteSpec,
-    Spec,
     TokenRangeSpec,
 )
+from policies.shapes import Spec
 
 _SPECS: Mapping[str, type[Spec]] = {
     "defaults": DefaultsSpec,
@@ -34,6 +51,21 @@ _SPECS: Mapping[str, type[Spec]] = {
     "objective": ObjectiveSpec,
     "cache": CacheSpec,
     "fallbacks": FallbackSpec,
+    "hedge": HedgeSpec,
+    "quality": QualitySpec,
+    "latency": LatencySpec,
+    "selector": SelectorSpec,
+    "cascade": CascadeSpec,
+    "accept": AcceptSpec,
+    "tier": TierSpec,
+    "when": TierWhenSpec,
+    "deadline_s": DeadlineRangeSpec,
+    "budgets": BudgetSpec,
+    "rate_limits": RateLimitSpec,
+    "warming": WarmingSpec,
+    "rollout": RolloutSpec,
+    "guard": GuardSpec,
+    "shadow": ShadowSpec,
 }
 
 _WORDING: Mapping[str, str] = {
@@ -48,6 +80,7 @@ _WORDING: Mapping[str, str] = {
     "literal_error": "must be {expected}",
     "greater_than": "must be > {gt:g}",
     "greater_than_equal": "must be >= {ge:g}",
+    "less_than": "must be < {lt:g}",
     "less_than_equal": "must be <= {le:g}",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",

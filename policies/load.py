@@ -12,8 +12,21 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from policies.compile_rules import (
+    budget_rules,
+    cascade_rules,
+    knn_rules,
+    latency_rules,
+    quality_rules,
+    rate_rules,
+    rollout_rules,
+    shadow_rules,
+    tier_rules,
+    warming_rules,
+)
 from policies.complaints import did_you_mean, shape_problems, value_text
 from policies.document import MAX_BYTES, Document, DocumentError, Problem, decode, parse
+from policies.floors import floor_problems
 from policies.model import REQUESTED, CacheRules, HedgeRules, Match, Policy, Route, TokenRange
 from policies.names import name_problems
 from policies.schema import CacheSpec, DefaultsSpec, HedgeSpec, MatchSpec, ObjectiveSpec, PolicySpec, RouteSpec
@@ -70,6 +83,7 @@ def load_policy(text: str, *, source: str, groups: Collection[str] | None) -> Po
         spec = PolicySpec.model_validate(document.value)
     except ValidationError as error:
         raise _failed(problems + shape_problems(document, error)) from error
+    problems += floor_problems(document, spec)
     if problems:
         raise _failed(problems)
     return Policy(
@@ -79,6 +93,14 @@ def load_policy(text: str, *, source: str, groups: Collection[str] | None) -> Po
         models={alias: model.group for alias, model in spec.models.items()},
         routes=tuple(_route(route, spec.defaults) for route in spec.routes),
         tenants=tuple(spec.tenants),
+        quality_priors={model.group: model.quality_prior for model in spec.models.values() if model.quality_prior},
+        reference=next((model.group for model in spec.models.values() if model.reference), None),
+        sticky=spec.defaults.sticky,
+        budgets=tuple(map(budget_rules, spec.budgets)),
+        rates=tuple(map(rate_rules, spec.rate_limits)),
+        warming=warming_rules(spec.warming),
+        rollout=None if spec.rollout is None else rollout_rules(spec.rollout),
+        shadow=None if spec.shadow is None else shadow_rules(spec.shadow),
     )
 
 
@@ -145,11 +167,14 @@ def _model_problems(document: Document, index: int, item: object) -> list[Proble
 
 
 def _route(spec: RouteSpec, defaults: DefaultsSpec) -> Route:
+    objective = spec.objective if isinstance(spec.objective, ObjectiveSpec) else None
+    quality = objective.quality if objective else None
+    latency = objective.latency if objective else None
     return Route(
         name=spec.name,
         match=_match(spec.match),
         candidates=tuple(spec.candidates),
-        selector="cheapest" if isinstance(spec.objective, ObjectiveSpec) else "fixed",
+        selector="quality_floor" if quality else "cheapest" if objective else "fixed",
         fallbacks=tuple(item if isinstance(item, str) else item.model for item in spec.fallbacks),
         deadline_s=defaults.deadline_s if spec.deadline is None else spec.deadline,
         max_output_tokens=defaults.max_output_tokens if spec.max_output_tokens is None else spec.max_output_tokens,
@@ -158,6 +183,11 @@ def _route(spec: RouteSpec, defaults: DefaultsSpec) -> Route:
         on_cut=spec.on_cut,
         epoch=spec.epoch,
         hedge=None if spec.hedge is None else _hedge(spec.hedge),
+        quality=None if quality is None else quality_rules(quality),
+        latency=None if latency is None else latency_rules(latency),
+        knn=None if quality is None else knn_rules(spec.selector),
+        cascade=None if spec.cascade is None else cascade_rules(spec.cascade),
+        tier=None if spec.tier is None else tier_rules(spec.tier),
     )
 
 

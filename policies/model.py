@@ -12,6 +12,20 @@ from typing import Literal
 
 import msgspec
 
+from policies.rules import (
+    BudgetRules,
+    CascadeRules,
+    KnnRules,
+    LatencyRules,
+    QualityRules,
+    RateRules,
+    RolloutRules,
+    ShadowRules,
+    Sticky,
+    TierRules,
+    WarmingRules,
+)
+
 Dialect = Literal["chat", "embeddings"]
 Capability = Literal["tools", "vision", "audio", "json_schema", "logprobs"]
 
@@ -156,8 +170,9 @@ class HedgeRules:
 class Route:
     """One rule of a policy: which requests, which models, in which order, cached how, by when.
 
-    `selector` is a row of selectors/. `candidates` and `fallbacks` are aliases of `Policy.models`, groups of
-    models.yaml or `requested`. `deadline_s` is both the default and the most a client may ask for.
+    `selector` is a row of selectors/; `knn` is set with `quality`. `candidates` and `fallbacks` are aliases of
+    `Policy.models`, groups of models.yaml or `requested`. `deadline_s` is both the default and the most a client may
+    ask for.
     """
 
     name: str
@@ -172,13 +187,19 @@ class Route:
     on_cut: OnCut = "resume"
     epoch: int = 0
     hedge: HedgeRules | None = None
+    quality: QualityRules | None = None
+    latency: LatencyRules | None = None
+    knn: KnnRules | None = None
+    cascade: CascadeRules | None = None
+    tier: TierRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """One policy file, compiled. `version` is the first 12 hex digits of the SHA-256 of its text.
 
-    `tenants` are the patterns of the tenants it applies to; none: it applies to nobody.
+    `tenants` are the patterns of the tenants it applies to; none: it applies to nobody. `quality_priors` are by group,
+    then task (`any`: every other task), from 0 to 1; `reference` is the group that quality floors are relative to.
     """
 
     name: str
@@ -187,6 +208,14 @@ class Policy:
     models: Mapping[str, str]
     routes: tuple[Route, ...]
     tenants: tuple[str, ...] = ("*",)
+    quality_priors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    reference: str | None = None
+    sticky: Sticky = "none"
+    budgets: tuple[BudgetRules, ...] = ()
+    rates: tuple[RateRules, ...] = ()
+    warming: WarmingRules | None = None
+    rollout: RolloutRules | None = None
+    shadow: ShadowRules | None = None
 
 
 class RouteClass(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,7 +254,7 @@ class Rejection:
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model groups to try, in order, and within which limits."""
+    """Which model groups to try, in order, and within which limits; `max_attempts` None: the engine's own bound."""
 
     policy: str
     policy_version: str
@@ -239,6 +268,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[Rejection, ...] = field(default=())
     on_cut: OnCut = "resume"
     hedge: HedgeRules | None = None
+    max_attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,13 @@ def name_problems(document: Document, groups: Collection[str] | None) -> list[Pr
                 problems.append(
                     document.problem(path, value_text(name), f"unknown alias or model; {did_you_mean(name, known)}")
                 )
+    for path, name in _shadows(_mapping(root.get("shadow"))):
+        if groups is not None and name not in known - {REQUESTED}:
+            problems.append(
+                document.problem(path, value_text(name), f"unknown alias or model; {did_you_mean(name, known)}")
+            )
     problems += _order_problems(document, routes)
+    problems += _budget_problems(document, _items(root.get("budgets")), routes)
     return problems
 
 
@@ -58,6 +64,26 @@ def _references(path: Path, route: dict[str, object]) -> Iterator[tuple[Path, st
             name = _mapping(item).get("model")
             if isinstance(name, str):
                 yield (*path, key, index, "model"), name
+    cascade = _mapping(route.get("cascade"))
+    for key in ("first", "then"):
+        name = cascade.get(key)
+        if isinstance(name, str):
+            yield (*path, "cascade", key), name
+
+
+def _shadows(shadow: dict[str, object]) -> Iterator[tuple[Path, str]]:
+    for index, name in enumerate(_items(shadow.get("models"))):
+        if isinstance(name, str):
+            yield ("shadow", "models", index), name
+
+
+def _budget_problems(document: Document, budgets: list[object], routes: list[object]) -> Iterator[Problem]:
+    named = {name for route in routes if isinstance(name := _mapping(route).get("name"), str)}
+    for index, budget in enumerate(budgets):
+        key = _mapping(budget).get("key")
+        if isinstance(key, str) and key not in named:
+            expected = f"no route of this file has this name; {did_you_mean(key, named)}"
+            yield document.problem(("budgets", index, "key"), value_text(key), expected)
 
 
 def _order_problems(document: Document, routes: list[object]) -> Iterator[Problem]:

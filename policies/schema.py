@@ -9,28 +9,31 @@ import json
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
-    WithJsonSchema,
     model_validator,
 )
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
-from policies.durations import PATTERN, parse_duration
 from policies.model import Dialect, OnCut
 from policies.normalisers import Normaliser
-
-
-def _seconds(value: object) -> float:
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise PydanticCustomError("duration", "{reason}", {"reason": str(error)}) from error
+from policies.rule_schema import (
+    BudgetSpec,
+    CascadeSpec,
+    LatencySpec,
+    QualitySpec,
+    RateLimitSpec,
+    RolloutSpec,
+    SelectorSpec,
+    ShadowSpec,
+    TierSpec,
+    WarmingSpec,
+)
+from policies.rules import Sticky
+from policies.shapes import Duration, Glob, ModelName, Name, Spec, Tokens
 
 
 def _one(value: object) -> object:
@@ -46,29 +49,11 @@ def _branch(value: object) -> str | None:
         return "mapping"
     if isinstance(value, list):
         return "list"
-    return "text" if isinstance(value, str) else "true" if value is True else None
+    return "text" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else None
 
 
 def _fixed_or_mapping(value: object) -> str | None:
     return "mapping" if isinstance(value, dict) else "fixed" if value == "fixed" else None
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(_seconds),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": PATTERN}, {"const": 0}]}),
-]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-"""Fit for a header and a metric label."""
-ModelName = Annotated[str, Field(min_length=1, max_length=128)]
-Glob = Annotated[str, Field(min_length=1, max_length=128)]
-Tokens = Annotated[int, Field(ge=0)]
-
-
-class Spec(BaseModel):
-    """A mapping of the file: nothing unknown, nothing converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class TokenRangeSpec(Spec):
@@ -144,21 +129,30 @@ class HedgeSpec(Spec):
 
 
 class ObjectiveSpec(Spec):
-    """An order other than the one given."""
+    """An order other than the one given, and what a model must reach to be in it."""
 
     minimise: Literal["cost"] = Field(description="what to order the candidates by")
+    quality: QualitySpec | None = Field(default=None, description="the floor under a model's predicted quality")
+    latency: LatencySpec | None = Field(default=None, description="what a model's recent figures may be at most")
 
 
 class FallbackSpec(Spec):
     """The long form of a fallback."""
 
     model: ModelName = Field(description="an alias, a group of the models file, or requested")
+    below_floor: bool = Field(
+        default=False, description="whether it may serve although its quality is unknown or under the route's floor"
+    )
 
 
 class ModelSpec(Spec):
     """What a short name stands for."""
 
     group: ModelName = Field(description="a model_name of the models file")
+    quality_prior: dict[Name, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default={}, description="quality from 0 to 1 by task, from an evaluation of your own; `any` is every other task"
+    )
+    reference: bool = Field(default=False, description="whether quality floors are relative to this model; one of them")
 
 
 class DefaultsSpec(Spec):
@@ -166,6 +160,10 @@ class DefaultsSpec(Spec):
 
     on_no_candidate: Literal["refuse"] = Field(
         default="refuse", description="what to do when no model may serve a request; never any model"
+    )
+    sticky: Sticky = Field(
+        default="none",
+        description="whether a session, or a transcript, stays with the model that its prefix is warm at",
     )
     deadline_s: Annotated[float, Field(gt=0, le=86400)] = Field(
         default=300.0, description="seconds a request may take, for routes without a deadline"
@@ -187,6 +185,11 @@ class RouteSpec(Spec):
             _fixed_or_mapping, custom_error_type="objective", custom_error_message="must be fixed or {minimise: cost}"
         ),
     ] = Field(default="fixed", description="fixed: in the order given; {minimise: cost}: cheapest first")
+    selector: SelectorSpec | None = Field(
+        default=None, description="how `objective.quality` is predicted; needed where a quality floor is given"
+    )
+    cascade: CascadeSpec | None = Field(default=None, description="a cheap first answer, checked, then a better one")
+    tier: TierSpec | None = Field(default=None, description="a cheaper service tier for those who can wait")
     fallbacks: list[
         Annotated[
             Annotated[ModelName, Tag("text")] | Annotated[FallbackSpec, Tag("mapping")],
@@ -217,6 +220,14 @@ class PolicySpec(Spec):
     defaults: DefaultsSpec = Field(default=DefaultsSpec(), description="for routes that do not say")
     models: dict[Name, ModelSpec] = Field(default={}, description="short names for groups of the models file")
     routes: list[RouteSpec] = Field(min_length=1, description="in order; the last must match {any: true}")
+    budgets: list[BudgetSpec] = Field(default=[], description="what may be spent, by whom, in which window")
+    rate_limits: list[RateLimitSpec] = Field(default=[], description="requests and tokens per minute")
+    warming: Annotated[
+        Annotated[Literal[False], Tag("false")] | Annotated[WarmingSpec, Tag("mapping")],
+        Discriminator(_branch, custom_error_type="warming", custom_error_message="must be off or a mapping"),
+    ] = Field(default=False, description="what the warmer may spend; off stops it at once")
+    rollout: RolloutSpec | None = Field(default=None, description="how a new version of this file takes over")
+    shadow: ShadowSpec | None = Field(default=None, description="a copy of some requests to other models")
 
 
 def json_schema_text() -> str:

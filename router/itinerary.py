@@ -62,6 +62,7 @@ class Itinerary:
         self._started_s = started_s
         self._priority: Priority = priority
         self._tenant = tenant
+        self._most = plan.max_attempts or around.limits.max_attempts
         self._tries: dict[str, int] = {}
         self._count = 0
         self._asked_at: dict[int, int] = {}
@@ -131,7 +132,7 @@ class Itinerary:
         Each repetition takes from the budget that all requests share.
         """
         step = next_step(error, is_retry=self._tries[turn.deployment.id] > 1)
-        if step == "stop" or self._count >= self._around.limits.max_attempts:
+        if step == "stop" or self._count >= self._most:
             return None
         pause_s = 0.0
         found: Turn | None = None
@@ -167,7 +168,7 @@ class Itinerary:
 
     def may_repeat(self) -> bool:
         """Take one repetition from the shared budget, if it and the bound on attempts allow."""
-        if self._count >= self._around.limits.max_attempts:
+        if self._count >= self._most:
             return False
         return self._around.traffic.budget.take(self._around.clock.monotonic())
 

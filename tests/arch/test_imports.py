@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings import process_environment
 from tests.arch.house import ROOT, module_name, source_files
 from tests.arch.import_probe import Result
 
@@ -20,7 +21,9 @@ def probed() -> dict[str, Result]:
     """Run the probe once for all modules."""
     script = Path(__file__).with_name("import_probe.py")
     command = (sys.executable, "-I", str(script), str(ROOT), *MODULES)
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    # As `foreword` itself begins (gateway.settings.keep_libraries_single_threaded).
+    environment = {**process_environment(), "OPENBLAS_NUM_THREADS": "1"}
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
     assert finished.returncode == 0, finished.stderr
     results: dict[str, Result] = json.loads(finished.stdout)
     return results

@@ -103,21 +103,6 @@ def test_the_version_is_the_hash_of_the_text() -> None:
     assert load(MINIMAL + "# a comment\n").version != load(MINIMAL).version
 
 
-@pytest.mark.parametrize("key", ["quality: {floor: 1}", "selector: {type: fixed}", "cascade: {}", "tier: {}"])
-def test_keys_that_this_version_does_not_read_are_refused(key: str) -> None:
-    (problem,) = problems_of(with_route(key))
-    name = key.split(":", maxsplit=1)[0]
-    assert problem.startswith(f"f.yaml:7: routes[0].{name}: ")
-    assert "unknown key" in problem
-
-
-@pytest.mark.parametrize("key", ["budgets: []", "rollout: {}", "shadow: {}", "warming: {}"])
-def test_sections_that_this_version_does_not_read_are_refused(key: str) -> None:
-    (problem,) = problems_of(MINIMAL + key + "\n")
-    assert problem.startswith(f"f.yaml:7: {key.split(':', maxsplit=1)[0]}: ")
-    assert "unknown key" in problem
-
-
 def test_the_semantic_cache_is_not_accepted_before_it_exists() -> None:
     (problem,) = problems_of(with_route("cache: {semantic: off}"))
     assert "routes[0].cache.semantic: false: unknown key" in problem

@@ -1,0 +1,137 @@
+"""A worker's share of a set of meters: what it holds in Redis, what its open requests hold of that, what they spent.
+
+Pure bookkeeping on integers; the ledger (gateway.budgets.books) speaks to Redis. Every unit held here is counted as
+reserved there, so that the sum over all workers never passes a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gateway.budgets.meters import Meter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """What one request may spend of each meter of `pool`, until it is settled."""
+
+    pool: Pool
+    amounts: tuple[int, ...]
+    lease: str
+    is_offline: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Pool:
+    """One lease over one set of meters. Amounts are by meter, in the meters' units.
+
+    `amounts`: reserved in Redis for this lease; `held`: by open requests; `spent`: settled here, not yet told to Redis;
+    `free`: what nobody held when Redis last answered; `offline`: let through while Redis was away.
+    `is_unsure`: a reply was lost, so Redis must be asked before the next operation; `in_doubt` and `offline_in_doubt`
+    are what that one was to book.
+    """
+
+    tag: str
+    meters: tuple[Meter, ...]
+    lease: str = field(default_factory=lambda: secrets.token_hex(12))
+    seq: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    amounts: list[int] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
+    spent: list[int] = field(default_factory=list)
+    free: list[int] = field(default_factory=list)
+    offline: list[int] = field(default_factory=list)
+    demand: list[float] = field(default_factory=list)
+    told_at: float = 0.0
+    is_unsure: bool = False
+    in_doubt: tuple[int, ...] = ()
+    offline_in_doubt: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        zeros = [0] * len(self.meters)
+        self.amounts, self.held, self.spent = zeros[:], zeros[:], zeros[:]
+        self.free = [meter.limit for meter in self.meters]
+        self.offline, self.demand = zeros[:], [0.0] * len(self.meters)
+
+    def take(self, needs: Sequence[int]) -> Reservation | None:
+        """Reserve out of what is here already; None where that is too little. No I/O."""
+        for amount, held, spent, need in zip(self.amounts, self.held, self.spent, needs, strict=True):
+            if amount - held - spent < need:
+                return None
+        return self.hold(needs)
+
+    def hold(self, needs: Sequence[int]) -> Reservation:
+        """Reserve `needs`, which must be here."""
+        for at, need in enumerate(needs):
+            self.held[at] += need
+            self.demand[at] += need
+        return Reservation(pool=self, amounts=tuple(needs), lease=self.lease)
+
+    def settle(self, reservation: Reservation, actual: Sequence[int]) -> None:
+        """End a reservation with what it really took.
+
+        A lease that expired meanwhile was charged in full, this reservation with it: nothing is counted again.
+        """
+        if reservation.is_offline:
+            # All of it is booked as spent when Redis is back: only the difference is left.
+            for at, need in enumerate(reservation.amounts):
+                self.spent[at] += actual[at] - need
+        elif reservation.lease == self.lease:
+            for at, need in enumerate(reservation.amounts):
+                self.held[at] -= need
+                self.spent[at] += actual[at]
+
+    def wants(self, needs: Sequence[int]) -> tuple[int, ...]:
+        """Return how much to ask Redis for: what is needed, and about as much as the last moments took."""
+        return tuple(need + int(asked) for need, asked in zip(needs, self.demand, strict=True))
+
+    def released(self) -> tuple[int, ...]:
+        """Return what to give back now: what was spent, and what is idle beyond the recent demand."""
+        found = []
+        for at, amount in enumerate(self.amounts):
+            idle = max(0, amount - self.held[at] - self.spent[at])
+            found.append(min(amount, self.spent[at] + max(0, idle - int(self.demand[at]))))
+        return tuple(found)
+
+    def forget_demand(self) -> None:
+        """Let the measure of recent demand fade: called at every flush."""
+        self.demand = [asked / 2 if asked >= 1 else 0.0 for asked in self.demand]
+
+    def booked(self, spent: Sequence[int]) -> None:
+        """Redis has booked `spent`."""
+        for at, cost in enumerate(spent):
+            self.spent[at] -= cost
+
+    def offline_booked(self) -> None:
+        """Redis has reserved what was let through without it: from here on it is spent as any other."""
+        for at, amount in enumerate(self.offline_in_doubt):
+            self.offline[at] -= amount
+            self.spent[at] += amount
+        self.offline_in_doubt = ()
+
+    def pass_offline(self, needs: Sequence[int]) -> Reservation:
+        """Let a request through without a reservation, because Redis is away."""
+        for at, need in enumerate(needs):
+            self.offline[at] += need
+        return Reservation(pool=self, amounts=tuple(needs), lease=self.lease, is_offline=True)
+
+    def expired(self) -> None:
+        """Begin a new lease: the old one was charged in full, whatever its requests still spend."""
+        self.lease, self.seq, self.in_doubt, self.offline_in_doubt = secrets.token_hex(12), 0, (), ()
+        zeros = [0] * len(self.meters)
+        self.amounts, self.held, self.spent = zeros[:], zeros[:], zeros[:]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is held, spent or reserved, so that the pool may be forgotten."""
+        return not (any(self.amounts) or any(self.held) or any(self.spent) or any(self.offline) or self.lock.locked())
+
+    def remaining(self) -> tuple[int, ...]:
+        """Return what is left of each meter as far as this worker knows."""
+        return tuple(
+            max(0, self.free[at] + self.amounts[at] - self.held[at] - self.spent[at] - self.offline[at])
+            for at in range(len(self.meters))
+        )
