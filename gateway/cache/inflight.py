@@ -13,6 +13,7 @@ from contextlib import aclosing
 
 from gateway.ports import Spawner
 from router.errors import AttemptsFailed, NoDeployment
+from router.time_limits import TimeLimits
 from router.types import AnswerEvent, Block, Finished, Opened
 
 # Quotes inside a JSON string are escaped, so that no text can look like this key.
@@ -35,8 +36,11 @@ class Flight:
     `groups` are the model groups that may answer it.
     """
 
-    def __init__(self, key: str | None, *, history_bytes: int, groups: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, key: str | None, *, limits: TimeLimits, history_bytes: int, groups: frozenset[str] = frozenset()
+    ) -> None:
         self.key = key
+        self._limits = limits
         self.groups = groups
         self.opened: Opened | None = None
         self.finished: Finished | None = None
@@ -91,7 +95,7 @@ class Flight:
     async def run(self, source: AsyncGenerator[AnswerEvent, None], *, deadline_s: float) -> None:
         """Publish everything `source` yields until its end, its error or the deadline."""
         try:
-            async with asyncio.timeout(deadline_s):
+            with self._limits.within(deadline_s):
                 await self._pump(source)
         except TimeoutError:
             self.error = DeadlineExceeded(f"no complete answer within {deadline_s:g} s")
@@ -235,6 +239,7 @@ class InFlight:
     def __init__(self, spawner: Spawner, *, history_bytes: int) -> None:
         self._spawner = spawner
         self._history_bytes = history_bytes
+        self._limits = TimeLimits()
         self._by_key: dict[str, Flight] = {}
         self._running: set[Flight] = set()
 
@@ -267,7 +272,7 @@ class InFlight:
         groups: frozenset[str] = frozenset(),
     ) -> Flight:
         """Start a call; a None key is never joined. The caller must `follow` before its next await."""
-        flight = Flight(key, history_bytes=self._history_bytes, groups=groups)
+        flight = Flight(key, limits=self._limits, history_bytes=self._history_bytes, groups=groups)
         if key is not None:
             self._by_key[key] = flight
         self._running.add(flight)

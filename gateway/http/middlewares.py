@@ -19,7 +19,7 @@ from gateway.http.wire import request_id_of
 async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
     """See the module."""
     services = request.app[SERVICES]
-    request_id = request_id_of(request.headers)
+    request_id = request_id_of(request.headers, services)
     request[REQUEST_ID] = request_id
     received_s = services.clock.monotonic()
     try:

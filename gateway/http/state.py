@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,11 @@ class Services:
     details: Callable[[], dict[str, object]]
     is_ready: bool = False
     open_by_key: Counter[str] = field(default_factory=Counter)
+    numbers: random.Random = field(default_factory=random.Random)
+
+    def new_request_id(self) -> str:
+        """Return an id that nobody has: 96 random bits. The generator was seeded after the fork."""
+        return f"req-{self.numbers.getrandbits(96):024x}"
 
 
 SERVICES = web.AppKey("services", Services)

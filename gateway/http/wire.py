@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Final
 
@@ -30,10 +29,10 @@ MAX_TAGS: Final = 16
 MAX_DEADLINE_MS: Final = 86_400_000
 
 
-def request_id_of(headers: Mapping[str, str]) -> str:
+def request_id_of(headers: Mapping[str, str], services: Services) -> str:
     """Return the client's request id where it is fit to be logged, else a new one."""
     given = headers.get("x-request-id")
-    return given if given is not None and _REQUEST_ID.fullmatch(given) else "req-" + secrets.token_hex(12)
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else services.new_request_id()
 
 
 async def read_body(request: web.Request, services: Services) -> bytes:
