@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from gateway.ports import Spawner
+from gateway.ports import Job, Spawner
 from router.errors import AttemptsFailed, NoDeployment
 from router.time_limits import TimeLimits
 from router.types import AnswerEvent, Block, Finished, Opened
@@ -53,7 +53,7 @@ class Flight:
         self._held_bytes = 0
         self._sent_bytes = 0
         self._followers: list[Follower] = []
-        self._task: asyncio.Task[None] | None = None
+        self._job: Job | None = None
         self._room = asyncio.Event()
         self._on_done: list[Callable[[], None]] = []
 
@@ -100,7 +100,7 @@ class Flight:
         except TimeoutError:
             self.error = DeadlineExceeded(f"no complete answer within {deadline_s:g} s")
         finally:
-            self._end()
+            self.end()
 
     async def _pump(self, source: AsyncGenerator[AnswerEvent, None]) -> None:
         try:
@@ -159,17 +159,16 @@ class Flight:
         if follower in self._followers:
             self._followers.remove(follower)
         self._room.set()
-        if not self._followers and not keep_running and not self.is_done and self._task is not None:
+        if not self._followers and not keep_running and not self.is_done and self._job is not None:
             self.is_joinable = False
-            self._task.cancel()
+            self._job.cancel()
 
-    def attach_task(self, task: asyncio.Task[None]) -> None:
-        """Remember the task to cancel when nobody is left."""
-        self._task = task
-        # A task cancelled before its first step never runs `run`, whose finally would have told the callbacks.
-        task.add_done_callback(lambda _: self._end())
+    def attach_job(self, job: Job) -> None:
+        """Remember the job to cancel when nobody is left."""
+        self._job = job
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Note that the call is over, and tell everybody; idempotent. A job cancelled before it began never ran."""
         if self.is_done:
             return
         self.is_done = True
@@ -277,7 +276,8 @@ class InFlight:
             self._by_key[key] = flight
         self._running.add(flight)
         flight.when_done(lambda: self._forget(flight))
-        flight.attach_task(self._spawner.spawn(flight.run(source, deadline_s=deadline_s), name="provider-call"))
+        call = flight.run(source, deadline_s=deadline_s)
+        flight.attach_job(self._spawner.run_errand(call, name="provider-call", ended=flight.end))
         return flight
 
     def _forget(self, flight: Flight) -> None:

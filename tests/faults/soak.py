@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
+from gateway.errands import IDLE
 from gateway.ledger import read_ledger
 from gateway.stores.embedded import EmbeddedRedis
 from tests.faults.rows import OPENAI_TEXT
@@ -191,7 +192,8 @@ async def settle(gateway: Gateway, soaked: Soaked, tasks: int) -> None:
     worker = gateway.worker
 
     def left() -> dict[str, int]:
-        names = [name for name in worker.supervisor.names if name in ("provider-call", "cache-put", "lease-release")]
+        names = [name for name in worker.supervisor.names if name == "provider-call"]
+        idle = worker.supervisor.names.count(IDLE)  # they wait for the next call, at most MAX_IDLE of them
         return {
             "calls in flight": worker.inflight.count,
             "callers": worker.inflight.callers,
@@ -199,7 +201,7 @@ async def settle(gateway: Gateway, soaked: Soaked, tasks: int) -> None:
             "request tasks": len(names),
             "outcomes not in the ledger": worker.ledger.waiting,
             # The idle keep-alive connection of the gateway's own session is answered by one handler each.
-            "tasks": max(0, len(asyncio.all_tasks()) - tasks - 2 * gateway.provider.open_connections - 4),
+            "tasks": max(0, len(asyncio.all_tasks()) - tasks - idle - 2 * gateway.provider.open_connections - 4),
         }
 
     for _ in range(1000):
