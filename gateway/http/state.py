@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -38,7 +37,7 @@ class Services:
     report_crash: Callable[[str, BaseException], None]
     details: Callable[[], dict[str, object]]
     is_ready: bool = False
-    open_by_key: Counter[str] = field(default_factory=Counter)
+    open_by_key: dict[str, int] = field(default_factory=dict)
     numbers: random.Random = field(default_factory=random.Random)
 
     def new_request_id(self) -> str:

@@ -42,8 +42,12 @@ async def read_body(request: web.Request, services: Services) -> bytes:
         raise http_failure(413, f"the body has {request.content_length} bytes, the most allowed is {limit}")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise http_failure(400, "Content-Encoding: send the body as it is (identity)", code="unsupported_encoding")
-    if request.content.is_eof():
-        return await _read(request, limit)
+    content = request.content
+    if content.is_eof() and content.exception() is None:
+        body = content.read_nowait()
+        if len(body) > limit:
+            raise http_failure(413, f"the body has more than {limit} bytes, the most allowed")
+        return body
     try:
         async with asyncio.timeout(services.settings.body_read_timeout_s):
             return await _read(request, limit)
