@@ -89,6 +89,8 @@ class AccessLog:
         self._is_on = is_on
         self._is_console = is_console
         self._lines: list[bytes] = []
+        self._second = -1
+        self._second_text = ""
 
     def __call__(self, outcome: Outcome) -> None:
         """Write ids, route, models, cache, status, tokens, cost and timings (milliseconds); never text or keys."""
@@ -98,7 +100,7 @@ class AccessLog:
         if self._is_console:
             structlog.get_logger().info("request", **fields)
             return
-        ended_at = datetime.fromtimestamp(outcome.started_at + outcome.total_s, UTC).isoformat(timespec="milliseconds")
+        ended_at = self._written(outcome.started_at + outcome.total_s)
         event: Event = {"level": "info", "timestamp": ended_at, "event": "request", **fields}
         line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
         if not line.isascii():  # JSON escapes C0 by itself; what else can harm a terminal is not ASCII
@@ -111,6 +113,14 @@ class AccessLog:
             lines, self._lines = self._lines, []
             self._target.write(b"".join(lines).decode())
             self._target.flush()
+
+    def _written(self, at_s: float) -> str:
+        """Return a time (Unix seconds) in ISO 8601 with milliseconds; the second's text is made once a second."""
+        second = int(at_s)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._second_text}.{int((at_s - second) * 1000):03d}+00:00"
 
     def _keep(self, line: bytes) -> None:
         """Write soon, with the lines that come meanwhile: one system call for all. At once where no loop runs."""
