@@ -88,7 +88,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         price_of=prices.get,
         attempts=attempts,
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
-        inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes),
+        inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes, heartbeat_s=settings.heartbeat_s),
         leases=Leases(store, clock, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
         clock=clock,
         sink=sink,

@@ -6,20 +6,17 @@ Must not start a server; see gateway/stores/embedded.py.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 import signal
 import socket
-import stat
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from urllib.parse import quote
 
-MAX_SOCKET_PATH_BYTES = 103
-"""What sockaddr_un holds on every system (104 on BSD, 108 on Linux) without the closing zero."""
+from gateway.private_folder import NotOurs, make_private, socket_path
+
 PING_LIMIT_S = 1.0
 STOP_LIMIT_S = 10.0
 STEP_S = 0.01
@@ -38,11 +35,7 @@ class RedisHome:
         self.config = self.folder / "redis.conf"
         self.log = self.folder / "redis.log"
         self.pid_file = self.folder / "redis.pid"
-        self._short = self.folder
-        if len(os.fsencode(self.folder / "redis.sock")) > MAX_SOCKET_PATH_BYTES:
-            digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:12]
-            self._short = (runtime_dir or Path(tempfile.gettempdir())).absolute() / f"foreword-{os.geteuid()}-{digest}"
-        self.socket = self._short / "redis.sock"
+        self.socket = socket_path(self.folder / "redis.sock", runtime_dir)
 
     @property
     def url(self) -> str:
@@ -53,12 +46,10 @@ class RedisHome:
         """Create the directories, ours alone. Raises EmbeddedRedisFailed where one belongs to somebody else."""
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
-            for folder in (self.folder, self._short):
-                folder.mkdir(mode=0o700, exist_ok=True)
-                found = folder.lstat()
-                if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-                    raise EmbeddedRedisFailed(f"{folder}: must be a directory that belongs to uid {os.geteuid()}")
-                folder.chmod(0o700)
+            for folder in (self.folder, self.socket.parent):
+                make_private(folder)
+        except NotOurs as error:
+            raise EmbeddedRedisFailed(str(error)) from error
         except OSError as error:
             raise EmbeddedRedisFailed(f"{error.filename}: cannot be used for data: {error.strerror}") from error
 

@@ -16,7 +16,8 @@ import msgspec
 from gateway.cache.admission import is_good, may_join, may_serve
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import ExactCache, Hit, Miss
-from gateway.cache.inflight import Flight, InFlight
+from gateway.cache.flight import Flight
+from gateway.cache.inflight import InFlight
 from gateway.cache.key import exact_key, is_storable
 from gateway.cache.lease import Elsewhere, Lease, Leases
 from gateway.delivery import Reply, deliver, replay
@@ -109,7 +110,8 @@ class Flow:
             return replay(ask, trail, found)
         flight = found if isinstance(found, Flight) else self._launch(ask, trail, found)
         trail.flight = flight
-        return await deliver(ask, trail, flight.follow(deadline_s=self._left_s(ask)))
+        heartbeat_s = self._parts.inflight.heartbeat_s if ask.request.stream else None
+        return await deliver(ask, trail, flight.follow(deadline_s=self._left_s(ask), heartbeat_s=heartbeat_s))
 
     async def _look_up(
         self, ask: Ask, trail: Trail, route_class: RouteClass

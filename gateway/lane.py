@@ -17,6 +17,7 @@ from gateway.supervisor import Supervisor, SupervisorClosed
 
 Command = tuple[str | bytes | int, ...]
 State = Literal["up", "down"]
+Standing = Literal["up", "down", "full"]
 
 MAX_BATCH = 128
 STALL_S = 0.01
@@ -36,9 +37,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """The lane went up or down; `reason` is fit for a log line."""
+    """The lane went up or down, or the server full; `reason` is fit for a log line."""
 
-    state: State
+    state: Standing
     reason: str
 
 

@@ -15,6 +15,8 @@ from redis.exceptions import RedisError
 from gateway.lane import Command, LinkDown, Refused
 from gateway.resp import ReplyReader, pack
 
+_NO_KEY = "foreword:no-such-key"
+
 
 class Connection:
     """A Link (gateway.lane) for one URL. Raises ValueError where the URL is none."""
@@ -46,7 +48,10 @@ class Connection:
         return self._class(**self._options)
 
     async def open(self) -> None:
-        """Connect, sign in and prove it by a PING. Raises LinkDown."""
+        """Connect, sign in and prove it by a PING and a write that changes nothing. Raises LinkDown.
+
+        The write, because during a failover a replica takes connections before it is the primary.
+        """
         await self.drop()
         self._connection = connection = self._new()
         try:
@@ -56,7 +61,7 @@ class Connection:
         self._wire = _Wire.take_over(connection)
         try:
             async with asyncio.timeout(self._ping_timeout_s):
-                (reply,) = await self.round_trip([("PING",)])
+                reply, _ = await self.round_trip([("PING",), ("UNLINK", _NO_KEY)])
         except TimeoutError:
             raise LinkDown(f"no answer to PING within {self._ping_timeout_s * 1000:g} ms") from None
         if reply != b"PONG":
@@ -66,7 +71,11 @@ class Connection:
         """Send all, return one reply for each in order, errors as Refused. Raises LinkDown."""
         if self._wire is None:
             raise LinkDown("not connected")
-        return await self._wire.exchange(pack(commands), len(commands))
+        replies = await self._wire.exchange(pack(commands), len(commands))
+        if any(isinstance(reply, Refused) and reply.code == "READONLY" for reply in replies):
+            # A new connection may lead to the new primary, this one never will.
+            raise LinkDown("the server is a read-only replica")
+        return replies
 
     async def drop(self) -> None:
         """Close at once; idempotent."""

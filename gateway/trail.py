@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway.cache.codec import StoredAnswer
-from gateway.cache.inflight import Flight
+from gateway.cache.flight import Flight
 from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
@@ -124,6 +124,12 @@ class Trail:
             return flight.opened.first_token_s
         attempts = flight.finished.attempts if flight.finished is not None else self.attempts()
         return self.waited_s + (attempts[-1].ended_s if attempts else 0.0)
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether a provider call runs and nobody has answered it yet: a heartbeat goes out, not an answer."""
+        flight = self.flight
+        return flight is not None and flight.opened is None and flight.finished is None
 
     def cost_nanousd(self) -> int | None:
         """What this request's own provider call cost; 0 for hits and joins; None where no price is known."""

@@ -17,6 +17,7 @@ from policies.rule_schema import (
     RateLimitSpec,
     RolloutSpec,
     SelectorSpec,
+    SemanticSpec,
     ShadowSpec,
     TierSpec,
     WarmingSpec,
@@ -31,6 +32,7 @@ from policies.rules import (
     QualityRules,
     RateRules,
     RolloutRules,
+    SemanticRules,
     ShadowRules,
     TierRules,
     WarmingRules,
@@ -127,6 +129,18 @@ def warming_rules(spec: WarmingSpec | Literal[False]) -> WarmingRules | None:
         tier=spec.tier,
         wait_value_nanousd=nanousd(spec.wait_value_usd),
         holdout=spec.holdout,
+    )
+
+
+def semantic_rules(spec: SemanticSpec | Literal[False]) -> SemanticRules | None:
+    """Compile `cache.semantic`; None is off."""
+    if spec is False:
+        return None
+    return SemanticRules(
+        wrong_per_hit=spec.wrong_per_hit,
+        wrong_per_request=spec.wrong_per_request,
+        sample=spec.sample,
+        label_budget_nanousd_day=nanousd(spec.label_budget_usd_day),
     )
 
 

@@ -20,6 +20,7 @@ from policies.compile_rules import (
     quality_rules,
     rate_rules,
     rollout_rules,
+    semantic_rules,
     shadow_rules,
     tier_rules,
     warming_rules,
@@ -211,6 +212,7 @@ def _cache(spec: CacheSpec) -> CacheRules:
         max_temperature=spec.max_temperature,
         partition_by_user=spec.partition_by_user,
         normalise=tuple(spec.normalise),
+        semantic=semantic_rules(spec.semantic),
     )
 
 

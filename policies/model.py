@@ -20,6 +20,7 @@ from policies.rules import (
     QualityRules,
     RateRules,
     RolloutRules,
+    SemanticRules,
     ShadowRules,
     Sticky,
     TierRules,
@@ -144,13 +145,15 @@ class CacheRules:
     """What a route allows the cache to do.
 
     `exact_ttl_s` 0 turns the tier off. Answers sampled above `max_temperature` are not stored (None: all are).
-    `normalise` names volatile parts that the exact key ignores (see policies/README.md).
+    `normalise` names volatile parts that the exact key ignores (see policies/README.md). `semantic` None turns that
+    tier off.
     """
 
     exact_ttl_s: float = 3600.0
     max_temperature: float | None = 0.3
     partition_by_user: bool = False
     normalise: tuple[str, ...] = ()
+    semantic: SemanticRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -213,3 +213,18 @@ class WarmingSpec(Spec):
     holdout: Annotated[float, Field(ge=0, le=0.5)] = Field(
         default=0.05, description="share of keys never warmed, against which the gain is measured"
     )
+
+
+class SemanticSpec(Spec):
+    """How many hits on another wording may be wrong."""
+
+    wrong_per_hit: Annotated[float, Field(gt=0, le=0.2)] = Field(
+        default=0.02, description="most of the hits that may get a wrong answer, at 95 % confidence"
+    )
+    wrong_per_request: Annotated[float, Field(gt=0, le=0.2)] = Field(
+        default=0.005, description="most of the route's requests that may get a wrong answer"
+    )
+    sample: Annotated[float, Field(ge=0.001, le=1)] = Field(
+        default=0.02, description="least share of hits that is asked again, to find the wrong ones"
+    )
+    label_budget_usd_day: Usd = Field(default=1.0, description="most that asking again may cost a day, per class")

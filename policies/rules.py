@@ -1,4 +1,4 @@
-"""What a policy says beyond which models may answer: quality, cascades, tiers, budgets, rollout, shadow, warming.
+"""What a policy says beyond which models may answer: quality, cascades, tiers, budgets, rollout, shadow, warming, hits.
 
 Frozen values of the YAML keys of the same names; no I/O, no decision. Money is in nano-dollars, durations in seconds.
 """
@@ -147,3 +147,17 @@ class WarmingRules:
     tier: PriceTier = "flex"
     wait_value_nanousd: int = 0
     holdout: float = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SemanticRules:
+    """How many answers to another question's wording may be wrong, and what finding that out may cost.
+
+    `wrong_per_hit` and `wrong_per_request` are shares, kept with 95 % confidence; `sample` is the least share of hits
+    that is asked again, `label_budget_nanousd_day` the most that asking again costs in a day (UTC) and class.
+    """
+
+    wrong_per_hit: float = 0.02
+    wrong_per_request: float = 0.005
+    sample: float = 0.02
+    label_budget_nanousd_day: int = 1_000_000_000

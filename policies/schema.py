@@ -28,6 +28,7 @@ from policies.rule_schema import (
     RateLimitSpec,
     RolloutSpec,
     SelectorSpec,
+    SemanticSpec,
     ShadowSpec,
     TierSpec,
     WarmingSpec,
@@ -106,7 +107,7 @@ class MatchSpec(Spec):
 
 
 class CacheSpec(Spec):
-    """What the exact cache may do."""
+    """What the cache may do."""
 
     exact_ttl: Duration = Field(default=3600.0, description="how long an answer may be given again; 0 is off")
     max_temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
@@ -114,6 +115,10 @@ class CacheSpec(Spec):
     )
     partition_by_user: bool = Field(default=False, description="whether each `user` has answers of its own")
     normalise: list[Normaliser] = Field(default=[], description="volatile parts that the exact key ignores")
+    semantic: Annotated[
+        Annotated[Literal[False], Tag("false")] | Annotated[SemanticSpec, Tag("mapping")],
+        Discriminator(_branch, custom_error_type="semantic", custom_error_message="must be off or a mapping"),
+    ] = Field(default=False, description="whether another wording may get the same answer, and how often wrongly")
 
 
 class HedgeSpec(Spec):

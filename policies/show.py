@@ -87,6 +87,8 @@ def _cache_text(cache: CacheRules, epoch: int) -> str:
     if cache.partition_by_user:
         parts.append("by user")
     parts += cache.normalise
+    if cache.semantic is not None:
+        parts.append(f"semantic <= {100 * cache.semantic.wrong_per_hit:g} % wrong")
     if epoch:
         parts.append(f"epoch {epoch}")
     return ", ".join(parts)

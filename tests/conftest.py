@@ -39,3 +39,9 @@ def redis_url() -> Iterator[str]:
         server = EmbeddedRedis.start(Path(directory))
         yield server.url
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def minilm_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where this pytest process keeps the encoder's ONNX file (90 MB); the first to load it builds it."""
+    return tmp_path_factory.mktemp("minilm")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from gateway.budgets.books import Budgets, Exceeded, Unavailable
 from gateway.budgets.bound import Size, plan_nanousd, size_of, tokens_of
@@ -174,11 +174,11 @@ class Desk:
 def _narrowing(plan: Plan, max_attempts: int) -> tuple[Plan, ...]:
     """Return the plan as it is, then with fewer attempts, then with its first model alone."""
     wide = plan.max_attempts or max_attempts
-    narrower = [structs.replace(plan, max_attempts=wide)]
+    narrower = [replace(plan, max_attempts=wide)]
     if wide > 2:
-        narrower.append(structs.replace(plan, max_attempts=2))
+        narrower.append(replace(plan, max_attempts=2))
     if wide > 1 or len(plan.candidates) > 1:
-        narrower.append(structs.replace(plan, max_attempts=1, candidates=plan.candidates[:1], hedge=None))
+        narrower.append(replace(plan, max_attempts=1, candidates=plan.candidates[:1], hedge=None))
     return tuple(narrower)
 
 

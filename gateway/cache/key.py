@@ -75,8 +75,34 @@ def exact_key(
     )
     digest = hashlib.sha256(FORMAT)
     digest.update(partition)
-    digest.update(b"\0segment\0" + identity if identity is not None else _canonical(document, route.cache))
+    digest.update(b"\0segment\0" + identity if identity is not None else canonical(effective(document, route.cache)))
     return digest.hexdigest()
+
+
+def effective(document: Mapping[str, object], rules: CacheRules) -> dict[str, object]:
+    """Return what of a request changes its answer: defaults and transport left out, volatile parts normalised."""
+    kept = {
+        name: _plain_number(value)
+        for name, value in document.items()
+        if value is not None and name not in _IGNORED and not (name in _DEFAULTS and value == _DEFAULTS[name])
+    }
+    if rules.normalise:
+        kept["messages"] = [
+            normalised(message, rules) if isinstance(message, dict) else message for message in _messages(kept)
+        ]
+    return kept
+
+
+def normalised(message: Mapping[str, object], rules: CacheRules) -> Mapping[str, object]:
+    """Return a message without the volatile parts that the route names."""
+    for name in rules.normalise:
+        message = _NORMALISERS[name](message)
+    return message
+
+
+def canonical(kept: Mapping[str, object]) -> bytes:
+    """Return the one JSON of what `effective` kept: sorted keys, no white space."""
+    return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
 
 
 def is_storable(document: Mapping[str, object], rules: CacheRules) -> bool:
@@ -90,19 +116,6 @@ def is_storable(document: Mapping[str, object], rules: CacheRules) -> bool:
     if rules.max_temperature is None or not isinstance(temperature, (int, float)):
         return True
     return temperature <= rules.max_temperature
-
-
-def _canonical(document: Mapping[str, object], rules: CacheRules) -> bytes:
-    effective = {
-        name: _plain_number(value)
-        for name, value in document.items()
-        if value is not None and name not in _IGNORED and not (name in _DEFAULTS and value == _DEFAULTS[name])
-    }
-    for name in rules.normalise:
-        effective["messages"] = [
-            _NORMALISERS[name](message) if isinstance(message, dict) else message for message in _messages(effective)
-        ]
-    return orjson.dumps(effective, option=orjson.OPT_SORT_KEYS)
 
 
 def _plain_number(value: object) -> object:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Self
 
 from gateway.clock import SystemClock
-from gateway.lane import Command, Lane, Refused, State, Transition
+from gateway.lane import Command, Lane, Refused, Standing, Transition
 from gateway.ports import Clock, StoreUnavailable
 from gateway.redis_link import Connection
 from gateway.redis_replies import elements, integer, mapping, optional, pair, text
@@ -22,6 +22,9 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL
 OnCall = Callable[[str, float, bool], None]
 """Told of every call that was waited for to its end: operation, seconds, whether it failed."""
 _OPERATIONS = {"GET": "get", "SET": "put", "UNLINK": "delete", "XADD": "append", "XRANGE": "read"}
+_GROWING = frozenset({"SET", "XADD", "HSET", "HSETNX"})
+_FULL = frozenset({"OOM", "OutOfMemoryError"})
+_ROOM_WRITES = 8
 
 
 def _ignore(operation: str, seconds: float, has_failed: bool, /) -> None: ...
@@ -47,12 +50,13 @@ class RedisStore:
     ) -> None:
         self._clock = clock or SystemClock()
         self._on_call = on_call
+        self._room = _Room(on_transition)
         self._lane = Lane(
             Connection(url, ping_timeout_s=timeout_s),
             supervisor=supervisor,
             timeout_s=timeout_s,
             probe_interval_s=probe_interval_s,
-            on_transition=on_transition,
+            on_transition=self._room.moved,
         )
 
     @classmethod
@@ -70,9 +74,9 @@ class RedisStore:
         return cls(url, supervisor=supervisor, timeout_s=timeout_s, on_transition=on_transition, clock=clock)
 
     @property
-    def state(self) -> State:
-        """Return "down" from the first failure until a probe has succeeded."""
-        return self._lane.state
+    def state(self) -> Standing:
+        """Return "down" from the first failure until a probe has succeeded, "full" while it has no room for writes."""
+        return "full" if self._lane.state == "up" and self._room.is_full else self._lane.state
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None where there is none or it has expired. Raises StoreUnavailable."""
@@ -196,6 +200,8 @@ class RedisStore:
 
     def _note(self, commands: Sequence[Command], started_s: float, replies: Sequence[object] | None) -> None:
         has_failed = replies is None
+        if replies is not None:
+            self._room.note(commands, replies)
         for reply in replies or ():
             has_failed = has_failed or isinstance(reply, Refused)
         operation = _OPERATIONS.get(str(commands[-1][0]), "other")
@@ -208,6 +214,36 @@ def _put(key: str, value: bytes, ttl_s: float) -> Command:
 
 def _claim(key: str, value: bytes, ttl_s: float) -> Command:
     return ("SET", key, value, "NX", "PX", max(1, round(ttl_s * 1000)))
+
+
+class _Room:
+    """Whether the server has room for what is written, told once each way; any other transition is passed on."""
+
+    def __init__(self, on_transition: Callable[[Transition], None] | None) -> None:
+        self._on_transition = on_transition
+        self._accepted = 0
+        self.is_full = False
+
+    def moved(self, transition: Transition) -> None:
+        """Take a transition of the lane: what was known of a server that went away is not known any more."""
+        self.is_full = False
+        if self._on_transition is not None:
+            self._on_transition(transition)
+
+    def note(self, commands: Sequence[Command], replies: Sequence[object]) -> None:
+        """Learn from replies. At the brink small writes pass and large ones do not: several in a row must pass."""
+        if not self.is_full and not any(isinstance(reply, Refused) for reply in replies):
+            return
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, Refused) and reply.code in _FULL:
+                self._accepted = 0
+                if not self.is_full:
+                    self.moved(Transition(state="full", reason=f"{command[0]!s} refused: out of memory"))
+                    self.is_full = True
+            elif command[0] in _GROWING and not isinstance(reply, Refused):
+                self._accepted += 1
+        if self.is_full and self._accepted >= _ROOM_WRITES:
+            self.moved(Transition(state="up", reason="writes are accepted again"))
 
 
 def _accepted(command: Command, reply: object) -> object:

@@ -8,6 +8,7 @@ import pytest
 from policies.document import DocumentError
 from policies.load import load_policy, read_text
 from policies.model import CacheRules, HedgeRules, Match, Policy, Route, TokenRange
+from policies.rules import SemanticRules
 from tests.unit.policies.examples import GROUPS, MINIMAL
 
 FULL = """\
@@ -103,9 +104,29 @@ def test_the_version_is_the_hash_of_the_text() -> None:
     assert load(MINIMAL + "# a comment\n").version != load(MINIMAL).version
 
 
-def test_the_semantic_cache_is_not_accepted_before_it_exists() -> None:
-    (problem,) = problems_of(with_route("cache: {semantic: off}"))
-    assert "routes[0].cache.semantic: false: unknown key" in problem
+def test_the_semantic_cache_is_off_unless_a_route_says_how_many_hits_may_be_wrong() -> None:
+    assert load(with_route("cache: {exact_ttl: 1h}")).routes[0].cache.semantic is None
+    assert load(with_route("cache: {semantic: off}")).routes[0].cache.semantic is None
+    given = "{wrong_per_hit: 0.01, wrong_per_request: 0.002, sample: 0.05, label_budget_usd_day: 0.25}"
+    assert load(with_route(f"cache: {{semantic: {given}}}")).routes[0].cache.semantic == SemanticRules(
+        wrong_per_hit=0.01, wrong_per_request=0.002, sample=0.05, label_budget_nanousd_day=250_000_000
+    )
+    assert load(with_route("cache: {semantic: {}}")).routes[0].cache.semantic == SemanticRules()
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("on", "cache.semantic"),
+        ("{wrong_per_hit: 0}", "cache.semantic.wrong_per_hit"),
+        ("{wrong_per_hit: 0.5}", "cache.semantic.wrong_per_hit"),
+        ("{sample: 0}", "cache.semantic.sample"),
+        ("{threshold: 0.95}", "cache.semantic.threshold"),
+    ],
+)
+def test_a_bound_that_means_nothing_is_refused_with_its_key(written: str, key: str) -> None:
+    (problem,) = problems_of(with_route(f"cache: {{semantic: {written}}}"))
+    assert f"routes[0].{key}: " in problem
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""Who may enter the semantic tier: a request's free-text question, or the reason why it stays with the exact tier.
+
+Whether the text fits the embedder's window is the embedder's to count; the similarity is the index's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from gateway.cache.key import normalised
+from gateway.cache.semantic.attachment import Split, split_parts, split_text
+from gateway.cache.semantic.guards.features import Features, features_of
+from gateway.cache.semantic.guards.lexicon import FUNCTION
+from policies.model import CacheRules
+from router.types import ChatRequest
+
+Reason = Literal[
+    "dialect",
+    "no_question",
+    "tools",
+    "media",
+    "several_answers",
+    "logprobs",
+    "temperature",
+    "seed",
+    "unsplit_attachment",
+    "too_short",
+    "code",
+    "personal",
+    "live",
+]
+
+MIN_CONTENT_WORDS: Final = 3
+_LONGEST_QUESTION: Final = 2000
+
+_CODE: Final = re.compile(
+    r"```|~~~|</?[a-zA-Z][^<>]*>|[{};]\s*(?:\n|$)|\bdef \w+\(|\bfunction\s*\w*\(|=>|::|!=|==|\w+\(\w*\)|\w+\.\w+\("
+    r"|^\s{4,}\S|\bSELECT\b.+\bFROM\b|#include\b|\bTraceback \(most|\b\w+Error:|\bstd::|&&|\|\|",
+    re.MULTILINE,
+)
+_MINE: Final = re.compile(
+    r"\b(?:my|our)\s+(?:\w+\s+)?(?:accounts?|balance|orders?|booking|reservation|subscription|invoice|bill|statement"
+    r"|password|passcode|pin|login|username|e?mails?|inbox|address|phone number|profile|ticket|appointment|calendar"
+    r"|schedule|meeting|transactions?|transfer|payments?|refund|top[- ]?up|card|parcel|package|delivery|shipment|claim"
+    r"|policy|contract|application|salary|tax return|ip|location|name|birthday|chat|conversation|messages?|files?"
+    r"|document|photo|data|usage|quota|score|progress|homework|essay)\b"
+    r"|\b(?:did|do|what|remind) (?:you|me|i) (?:just )?(?:say|tell|remember|mean|said)\b|\bwho am i\b",
+    re.IGNORECASE,
+)
+_LIVE: Final = re.compile(
+    r"\b(?:today|tonight|tomorrow|yesterday|now|nowadays|currently|current|latest|newest|recent|recently|trending"
+    r"|upcoming|(?:this|last|next) (?:week|month|year|night|morning|afternoon|evening|weekend|season)|at the moment"
+    r"|so far|breaking|live (?:score|stream|update)s?|news|headlines?|weather|forecast|traffic (?:jam|on|in)"
+    r"|stock (?:price|market)|prices?|how much (?:is|are|does|do)|(?:exchange|interest) rates?|score of|standings"
+    r"|who is winning|what(?:'s| is) the (?:time|date)|what (?:time|day) is it|in stock|opening hours|open now)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRules:
+    """What a route lets in. Answers sampled above `max_temperature` only with the caller's own opt-in (None: all).
+
+    `cache` says which volatile parts (a mention before the question) are no part of the text.
+    """
+
+    max_temperature: float | None = 0.3
+    min_content_words: int = MIN_CONTENT_WORDS
+    cache: CacheRules = field(default_factory=CacheRules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """The text to embed, what the guards read from it, and what was attached to it ('' for nothing)."""
+
+    text: str
+    features: Features
+    attachment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ineligible:
+    """Why a request has no semantic tier; the exact tier is not concerned."""
+
+    reason: Reason
+
+
+def question_of(request: ChatRequest, rules: EntryRules, *, opted_in: bool = False) -> Question | Ineligible:
+    """Return the last user message's question, or the first reason why the tier is off. Never raises."""
+    document = request.document
+    if request.dialect != "chat":
+        return Ineligible(reason="dialect")
+    refused = _refused_parameter(document, rules, opted_in=opted_in) or _refused_message(document)
+    if refused is not None:
+        return Ineligible(reason=refused)
+    found = asked_text(document, rules.cache)
+    if found is None:
+        return Ineligible(reason="no_question")
+    if len(found.question) > _LONGEST_QUESTION:
+        return Ineligible(reason="unsplit_attachment")
+    return _judged(found, rules)
+
+
+def asked_text(document: Mapping[str, object], rules: CacheRules) -> Split | None:
+    """Return the last message's text split into attachment and question, None where it is no user's text."""
+    last = _messages(document)[-1:]
+    if not last or last[0].get("role") != "user":
+        return None
+    content = normalised(last[0], rules).get("content")
+    if isinstance(content, str):
+        return split_text(content) if content.strip() else None
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        return split_parts([text for text in texts if isinstance(text, str) and text.strip()])
+    return None
+
+
+def _judged(found: Split, rules: EntryRules) -> Question | Ineligible:
+    text = found.question
+    if _CODE.search(text):
+        return Ineligible(reason="code")
+    if _LIVE.search(text):
+        return Ineligible(reason="live")
+    if _MINE.search(text):
+        return Ineligible(reason="personal")
+    features = features_of(text)
+    if sum(1 for word in features.words if word not in FUNCTION) < rules.min_content_words:
+        return Ineligible(reason="too_short")
+    return Question(text=text, features=features, attachment=found.attachment)
+
+
+def _refused_parameter(document: Mapping[str, object], rules: EntryRules, *, opted_in: bool) -> Reason | None:
+    if document.get("tools") or document.get("functions"):
+        return "tools"
+    if document.get("n") not in (None, 1):
+        return "several_answers"
+    if document.get("logprobs") or document.get("top_logprobs"):
+        return "logprobs"
+    if document.get("seed") is not None:
+        return "seed"
+    if document.get("modalities") not in (None, ["text"]) or document.get("audio"):
+        return "media"
+    temperature = document.get("temperature")
+    if isinstance(temperature, (int, float)) and rules.max_temperature is not None and not opted_in:
+        return "temperature" if temperature > rules.max_temperature else None
+    return None
+
+
+def _refused_message(document: Mapping[str, object]) -> Reason | None:
+    for message in _messages(document):
+        if message.get("role") in ("tool", "function") or message.get("tool_calls") or message.get("function_call"):
+            return "tools"
+        content = message.get("content")
+        if isinstance(content, list) and any(not _is_text(part) for part in content):
+            return "media"
+    return None
+
+
+def _is_text(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type", "text") in ("text", "input_text", "refusal")
+
+
+def _messages(document: Mapping[str, object]) -> list[dict[str, object]]:
+    messages = document.get("messages")
+    return [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []

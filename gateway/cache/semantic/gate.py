@@ -1,0 +1,108 @@
+"""Serve the neighbour's answer or not, and what to learn from this request: one decision, from one class's state.
+
+Pure: the caller draws. A class *observes* until its bound is proven, then *serves* above the cut that keeps it, and
+goes back when it does not (state.py folds that from labels; bound.py says what is proven; drift.py is the breaker).
+Must not ask a model, an index or a clock, nor be asked about a pair that features.is_refused.
+
+What is promised, at 95 % confidence for each window of 2,000 to 4,000 labels: hits above the cut are wrong at most
+`wrong_per_hit` of the time on average over the window, whenever one looks, however the cut has moved, above the noise
+of the comparators. After a sudden change it holds again after `detection_delay_hits` at the latest, on average.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from gateway.cache.semantic import cuts, drift, logistic
+from gateway.cache.semantic.answers import NOTHING_KNOWN
+from gateway.cache.semantic.bound import floor_samples_wanted
+from gateway.cache.semantic.state import ClassState, floor_rate, is_frozen
+from policies.rules import SemanticRules
+
+FIRST_HITS: Final = 50
+"""Of a class that opens, all of them are asked again."""
+_FLOOR_SHARE: Final = 0.01
+_FLOOR_SHARE_WHILE_WANTED: Final = 0.5
+
+Reason = Literal["observing", "below_cut", "denied"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A question and the answer near it. `question` is the text hashed, `features` as features.features_of_pair."""
+
+    answer_id: str
+    question: str
+    features: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """Give the stored answer. `is_sampled`: ask again in the background and compare; `log_odds` go into that label."""
+
+    log_odds: float
+    is_sampled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withhold:
+    """Ask the model. Its answer, compared with the stored one, is a free label; `log_odds` go into it.
+
+    `ask_twice`: also ask the same question once more in the background, to measure the comparators' noise.
+    """
+
+    log_odds: float
+    reason: Reason
+    ask_twice: bool
+
+
+Decision = Serve | Withhold
+
+
+def decide(state: ClassState, pair: Pair, rules: SemanticRules, *, at_s: float, draw: float) -> Decision:
+    """Decide about one pair that no final guard refused. `draw` is uniform in [0, 1), `at_s` Unix seconds."""
+    known = state.answers.get(pair.answer_id, NOTHING_KNOWN)
+    log_odds = score(state, pair)
+    may_spend = not is_frozen(state, rules, at_s=at_s)
+    if pair.question in known.denied:
+        return Withhold(log_odds=log_odds, reason="denied", ask_twice=False)
+    if state.cut is not None and log_odds >= cuts.CUTS[state.cut]:
+        return Serve(log_odds=log_odds, is_sampled=may_spend and draw < sampling_share(state, rules))
+    reason: Reason = "observing" if state.cut is None else "below_cut"
+    ask_twice = may_spend and log_odds >= cuts.CUTS[0] and draw < floor_share(state, rules)
+    return Withhold(log_odds=log_odds, reason=reason, ask_twice=ask_twice)
+
+
+def score(state: ClassState, pair: Pair) -> float:
+    """Return the log odds that the stored answer would be right: the pool's, refined by the answer's own labels."""
+    pooled = logistic.log_odds(state.model, np.array(pair.features, dtype=np.float64))
+    return logistic.refine(pooled, state.answers.get(pair.answer_id, NOTHING_KNOWN).labels)
+
+
+def wants_second_look(log_odds: float) -> bool:
+    """Whether a label that says "different" matters so much that both questions should be asked again.
+
+    Only where both comparisons say so is the label "different"; asking twice (AskedTwice) goes by the same rule.
+    """
+    return log_odds >= cuts.CUTS[0]
+
+
+def sampling_share(state: ClassState, rules: SemanticRules) -> float:
+    """Return the share of hits that are asked again now."""
+    return 1.0 if state.hit_labels < FIRST_HITS else rules.sample
+
+
+def floor_share(state: ClassState, rules: SemanticRules) -> float:
+    """Return the share of labelled misses whose question is asked twice: 1 %, half of them while the floor is
+    unsure."""
+    floor = state.floor.current
+    is_wanted = floor.labels < floor_samples_wanted(floor, rules.wrong_per_hit)
+    return _FLOOR_SHARE_WHILE_WANTED if is_wanted else _FLOOR_SHARE
+
+
+def detection_delay_hits(state: ClassState, rules: SemanticRules) -> float:
+    """Return after how many hits, on average, a threefold rate of wrong hits sounds the alarm."""
+    return drift.delay_labels(allowed=rules.wrong_per_hit, floor=floor_rate(state)) / rules.sample
