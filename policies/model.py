@@ -62,7 +62,7 @@ Catalogue = Mapping[str, ModelCard]
 """Every model group that has at least one usable deployment, by name."""
 
 
-class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything a policy may know of a request; never its text.
 
     `input_tokens` is an estimate (UTF-8 bytes of all text / 4, rounded up); `tags` hold "key=value" strings;
@@ -206,7 +206,7 @@ class RouteClass(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | None = None
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What `choose` may look at beside the request; recorded, so that a decision can be repeated.
 
     `unhealthy` are groups with no deployment in service now; `draw` is uniform in [0, 1). `evidence` is what is known

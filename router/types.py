@@ -59,7 +59,7 @@ class Deployment:
     takes_prefill: bool = False
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One provider call: what to send where. `stream` says how the provider is asked, whatever the client wants.
 
     `service_tier` is asked for unless the client asks for one itself.
@@ -90,7 +90,7 @@ class Streamed(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens of one answer. `input_tokens` includes cached and cache-write tokens, `output_tokens` includes reasoning.
 
     `is_estimated`: the provider did not say, the figures were derived from what was seen. `service_tier` is what the
@@ -106,7 +106,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str = ""
 
 
-class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How one attempt went. `reason` says why it was made; times are seconds since the request's first attempt.
 
     `usage` is what it is charged for, None where it produced nothing; `cost_nanousd` is None where no price is known.
@@ -126,7 +126,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     cost_nanousd: int | None = 0
 
 
-class Opened(msgspec.Struct, frozen=True, kw_only=True):
+class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The first event of a streamed answer: who answers. Nothing has been sent to the client before it.
 
     `attempts` are those that ended before this one; `first_token_s` is seconds since the request's first attempt.
@@ -138,14 +138,14 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-class Block(msgspec.Struct, frozen=True, kw_only=True):
+class Block(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One or more complete server-sent events as wire bytes, each ending in a blank line; never `[DONE]`, never usage
     only (the usage event travels in Finished)."""
 
     data: bytes
 
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
+class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The last event of a complete answer. `body` is the JSON body of an unstreamed answer, None after blocks.
 
     `usage_event` is the provider's own usage event of a stream (wire bytes), sent on to clients that asked for it.

@@ -82,7 +82,7 @@ def usage_of(stated: Mapping[str, object]) -> Usage | None:
     fields of LiteLLM and OpenRouter. Where the total exceeds the sum, the rest is reasoning that the provider left out
     of `completion_tokens` (xAI, Gemini's OpenAI-shaped endpoint): it is charged as output.
     """
-    if not {"prompt_tokens", "completion_tokens", "total_tokens"} & stated.keys():
+    if "prompt_tokens" not in stated and "completion_tokens" not in stated and "total_tokens" not in stated:
         return None
     read = _details(stated, "prompt_tokens_details")
     made = _details(stated, "completion_tokens_details")
@@ -200,6 +200,8 @@ def _details(stated: Mapping[str, object], name: str) -> Mapping[str, object]:
 
 def _count(stated: Mapping[str, object], name: str) -> int:
     value = stated.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+    if type(value) is int and 0 <= value < 2**53:
+        return value
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
         return 0
     return int(value)
