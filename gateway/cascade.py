@@ -38,12 +38,14 @@ async def cascaded(
     call is under way. What both legs used and cost is in the last event.
     """
 
-    def run(part: Plan) -> AsyncGenerator[AnswerEvent, None]:
-        return attempts.run(request, part, traceparent=traceparent, journal=journal, priority=priority, tenant=tenant)
+    def run(part: Plan, into: list[AttemptRecord]) -> AsyncGenerator[AnswerEvent, None]:
+        return attempts.run(request, part, traceparent=traceparent, journal=into, priority=priority, tenant=tenant)
 
     held: list[AnswerEvent] = []
     try:
-        async with aclosing(run(replace(plan, candidates=(cascade.first,), assemble=True, hedge=None))) as events:
+        async with aclosing(
+            run(replace(plan, candidates=(cascade.first,), assemble=True, hedge=None), journal)
+        ) as events:
             held = [event async for event in events]
     except (AttemptsFailed, NoDeployment):
         held = []
@@ -53,9 +55,13 @@ async def cascaded(
         return
     spent = tuple(journal)
     rest = tuple(group for group in plan.candidates if group != cascade.first)
-    async with aclosing(run(replace(plan, candidates=rest))) as events:
-        async for event in events:
-            yield _with(spent, event)
+    second: list[AttemptRecord] = []
+    try:
+        async with aclosing(run(replace(plan, candidates=rest), second)) as events:
+            async for event in events:
+                yield _with(spent, event)
+    finally:
+        journal.extend(_escalated(tuple(second)))
 
 
 async def _is_accepted(held: list[AnswerEvent], request: ChatRequest, cascade: Cascade) -> bool:
