@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 # $(call timed,what,command): run it and say how long it took; fails as the command fails.
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
-.PHONY: help setup run demo test lint types imports pytest soak format clean bench-joining bench-hedge
+.PHONY: help setup run demo test lint types imports pytest soak format clean bench-joining bench-hedge bench-cache
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
@@ -23,6 +23,7 @@ help:
 	@echo "make setup   only install into .venv"
 	@echo "make soak    three minutes of random faults, leaving clients and Redis restarts [ARGS='--seconds 600 --seed 1']"
 	@echo "make bench-joining  a thousand identical streams: provider calls, and followers' first tokens"
+	@echo "make bench-cache  the semantic tier's hits and wrong hits against fixed thresholds [ARGS=--quick]"
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
 
@@ -54,6 +55,10 @@ bench-joining: setup
 # Tail latency with and without hedging, in simulated time; the figures in tests/bench/README.md.
 bench-hedge: setup
 	@exec $(BIN)/python -m tests.bench.hedge
+
+# Hits, wrong hits and the running bound over streams beside the project; the figures in tests/bench/README.md.
+bench-cache: setup
+	@exec $(BIN)/python -m tests.bench.cache_bench $(ARGS)
 
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)
