@@ -11,7 +11,16 @@ from gateway.cache.semantic import cuts
 from gateway.cache.semantic.events import Labelled, Reopened
 from gateway.cache.semantic.features import PRIOR, is_refused
 from gateway.cache.semantic.figures import figures_of
-from gateway.cache.semantic.gate import FIRST_HITS, Serve, Withhold, decide, floor_share, sampling_share, score
+from gateway.cache.semantic.gate import (
+    FIRST_HITS,
+    SHARE_WHILE_FEW,
+    Serve,
+    Withhold,
+    decide,
+    floor_share,
+    sampling_share,
+    score,
+)
 from gateway.cache.semantic.state import begin
 from policies.rules import SemanticRules
 from tests.unit.gateway.cache.semantic.labels import COST, Traffic, pair
@@ -77,7 +86,11 @@ def test_the_bound_on_requests_binds_where_hits_are_many() -> None:
 
 def test_all_of_the_first_hits_are_asked_again_and_then_a_sample(opened: Traffic) -> None:
     assert sampling_share(replace(opened.state, hit_labels=FIRST_HITS - 1), RULES) == 1.0
-    assert sampling_share(replace(opened.state, hit_labels=FIRST_HITS), RULES) == RULES.sample
+    after = replace(opened.state, hit_labels=FIRST_HITS)
+    assert sampling_share(after, RULES) == SHARE_WHILE_FEW
+    window = after.windows.current
+    many = replace(after, windows=replace(after.windows, current=replace(window, labels=window.labels + 1000)))
+    assert sampling_share(many, RULES) == RULES.sample
 
 
 def test_hits_that_turn_wrong_close_the_class_within_the_stated_delay(opened: Traffic) -> None:
