@@ -14,7 +14,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 # $(call timed,what,command): run it and say how long it took; fails as the command fails.
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
-.PHONY: help setup run demo test lint types imports pytest soak format clean bench-joining bench-hedge bench-cache
+.PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench-joining bench-hedge \
+  bench-rollout bench-cache
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
@@ -22,9 +23,11 @@ help:
 	@echo "make test    install what is needed, then lint, types, imports, pytest"
 	@echo "make setup   only install into .venv"
 	@echo "make soak    three minutes of random faults, leaving clients and Redis restarts [ARGS='--seconds 600 --seed 1']"
+	@echo "make fault-table  what each provider fault gets, played on the real process [ARGS='--only cut']"
 	@echo "make bench-joining  a thousand identical streams: provider calls, and followers' first tokens"
 	@echo "make bench-cache  the semantic tier's hits and wrong hits against fixed thresholds [ARGS=--quick]"
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
+	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
 
 setup: .venv/.installed
@@ -60,6 +63,10 @@ bench-hedge: setup
 bench-cache: setup
 	@exec $(BIN)/python -m tests.bench.cache_bench $(ARGS)
 
+# A thousand rollouts of a version that is no worse, and some of versions that are: false alarms, and who is harmed.
+bench-rollout: setup
+	@exec $(BIN)/python -m tests.bench.rollout $(ARGS)
+
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)
 
@@ -75,6 +82,9 @@ pytest: setup
 
 soak: setup
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
+
+fault-table: setup
+	@$(BIN)/python -m tests.faults.table $(ARGS)
 
 format: setup
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import select
 import signal
@@ -194,7 +195,8 @@ class Crew:
             "process ended", process=child.job.name, pid=child.pid, why=how_it_ended(code), lived_s=round(lived_s, 3)
         )
         child.pid = 0
-        child.due_s = now + wait_s
+        # A helper that says no restart would help has said why; the gateway goes on without it.
+        child.due_s = math.inf if code == EXIT_CONFIG and not child.job.is_vital else now + wait_s
 
     def _hopeless(self) -> int:
         for child in self._children:

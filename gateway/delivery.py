@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.cache.codec import DONE, StoredAnswer, assemble, body_of, disassemble, event, events_of, usage_event
 from gateway.cache.exact import Hit
-from gateway.cache.inflight import DeadlineExceeded, Flight, Follower, Interrupted
+from gateway.cache.flight import DeadlineExceeded, FellBehind, Flight, Follower, Interrupted
 from gateway.errors import RequestFailed, from_flight
 from gateway.trail import Ask, Trail
 from router.errors import AttemptsFailed, NoDeployment
 from router.types import AnswerEvent, Block, Finished, Opened
 
-FLIGHT_ERRORS = (AttemptsFailed, NoDeployment, DeadlineExceeded, Interrupted)
+FLIGHT_ERRORS = (AttemptsFailed, NoDeployment, DeadlineExceeded, FellBehind, Interrupted)
+HEARTBEAT = b": waiting for the model\n\n"
+"""A comment, which every client skips, for whoever would take silence for a dead connection: routers, proxies, bots."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """An answer on its way: `body` whole, or `blocks` of server-sent events ending in `[DONE]` or an error event.
 
     Close `blocks` with contextlib.aclosing; closing early means that the client has left.
@@ -47,23 +49,27 @@ def replay(ask: Ask, trail: Trail, hit: Hit) -> Reply:
 async def deliver(ask: Ask, trail: Trail, follower: Follower) -> Reply:
     """Wait for the answer's head, or for all of it where the caller wants it whole. Raises RequestFailed.
 
+    A stream whose provider is quiet gets its head with the first heartbeat: what fails after that is an error event.
     On cancel the caller leaves the call; who else follows it notices nothing.
     """
     try:
+        if ask.request.stream:
+            begun = await follower.next_or_quiet()
+            if begun is not None:
+                trail.head_s = trail.clock.monotonic() - ask.received_s
+            headers = begun.headers if isinstance(begun, Opened | Finished) else {}
+            return Reply(trail=trail, blocks=_streamed(ask, trail, follower, begun), provider_headers=headers)
         first = await follower.next()
         if ask.on_first_token is not None:
             ask.on_first_token()
-        if ask.request.stream:
-            trail.head_s = trail.clock.monotonic() - ask.received_s
-            headers = first.headers if isinstance(first, Opened | Finished) else {}
-            return Reply(trail=trail, blocks=_streamed(ask, trail, follower, first), provider_headers=headers)
         while not isinstance(first, Finished):
+            _check_whole(follower.flight)  # at once: an answer without end would be read, and paid, up to the deadline
             first = await follower.next()
-        body = _whole(trail, first)
+        body = _whole(follower.flight, first)
     except FLIGHT_ERRORS as exc:
         follower.close()
         raise from_flight(exc) from exc
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, RequestFailed):
         follower.close()
         raise
     follower.close()
@@ -71,11 +77,14 @@ async def deliver(ask: Ask, trail: Trail, follower: Follower) -> Reply:
     return Reply(trail=trail, body=body, provider_headers=first.headers)
 
 
-def _whole(trail: Trail, finished: Finished) -> bytes:
+def _whole(flight: Flight, finished: Finished) -> bytes:
     if finished.body is not None:
         return finished.body
-    flight = trail.flight
-    assert flight is not None
+    _check_whole(flight)
+    return assemble(flight.blocks() + (finished.usage_event or b""), usage=finished.usage)
+
+
+def _check_whole(flight: Flight) -> None:
     if not flight.is_whole:
         raise RequestFailed(
             "the answer is too large to be put together; ask for a stream",
@@ -84,7 +93,6 @@ def _whole(trail: Trail, finished: Finished) -> bytes:
             code="answer_too_large",
             should_retry=False,
         )
-    return assemble(flight.blocks() + (finished.usage_event or b""), usage=finished.usage)
 
 
 async def _replayed(ask: Ask, trail: Trail, answer: StoredAnswer) -> AsyncGenerator[bytes, None]:
@@ -95,7 +103,9 @@ async def _replayed(ask: Ask, trail: Trail, answer: StoredAnswer) -> AsyncGenera
         trail.close_left()
 
 
-async def _streamed(ask: Ask, trail: Trail, follower: Follower, first: AnswerEvent) -> AsyncGenerator[bytes, None]:
+async def _streamed(
+    ask: Ask, trail: Trail, follower: Follower, first: AnswerEvent | None
+) -> AsyncGenerator[bytes, None]:
     try:
         current = first
         while not isinstance(current, Finished):
@@ -103,7 +113,11 @@ async def _streamed(ask: Ask, trail: Trail, follower: Follower, first: AnswerEve
                 if trail.first_token_s is None:
                     trail.first_token_s = trail.clock.monotonic() - ask.received_s
                 yield current.data
-            current = await follower.next()
+            elif current is None:
+                yield HEARTBEAT
+            elif not trail.head_s:  # it went out before; this is when it could have without heartbeats
+                trail.head_s = trail.clock.monotonic() - ask.received_s
+            current = await follower.next_or_quiet()
         yield _ending(ask, follower.flight, current)
         trail.close_ok()
     except FLIGHT_ERRORS as exc:

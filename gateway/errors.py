@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.cache.inflight import DeadlineExceeded, Interrupted
+from gateway.cache.flight import DeadlineExceeded, FellBehind, Interrupted
 from gateway.outcome import Source
 from policies.model import NoCandidate, RejectionCode
 from router.errors import AttemptsFailed, ErrorKind, NoDeployment, ProviderError
@@ -126,6 +126,8 @@ def from_flight(error: Exception) -> RequestFailed:
         )
     if isinstance(error, DeadlineExceeded):
         return RequestFailed(str(error), status=504, type="timeout_error", code="deadline_exceeded", should_retry=False)
+    if isinstance(error, FellBehind):
+        return RequestFailed(str(error), status=408, type="timeout_error", code="reader_too_slow")
     if isinstance(error, Interrupted):
         return RequestFailed(
             "the gateway ended this call before its answer was complete",

@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from gateway.cache.admission import is_good, may_join, may_serve
 from gateway.cache.codec import StoredAnswer
-from gateway.cache.exact import ExactCache, Hit
-from gateway.cache.inflight import Flight, InFlight
+from gateway.cache.exact import ExactCache, Hit, Miss
+from gateway.cache.flight import Flight
+from gateway.cache.inflight import InFlight
 from gateway.cache.key import exact_key, is_storable
-from gateway.cache.lease import Lease, Leases, lease_name
+from gateway.cache.lease import Elsewhere, Lease, Leases
 from gateway.delivery import Reply, deliver, replay
 from gateway.errors import RequestFailed, from_no_candidate, http_failure
-from gateway.ports import Clock, Spawner
+from gateway.ports import Clock
 from gateway.trail import Ask, Sink, Trail
 from policies.book import PolicyBook
 from policies.decide import choose, match
@@ -41,7 +44,6 @@ class Parts:
     exact: ExactCache
     inflight: InFlight
     leases: Leases
-    spawner: Spawner
     clock: Clock
     sink: Sink
     rng: random.Random
@@ -95,23 +97,26 @@ class Flow:
         if isinstance(plan, NoCandidate):
             raise from_no_candidate(plan)
         deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)
-        trail.plan = replace(plan, assemble=plan.assemble or ask.assemble, deadline_s=deadline_s)
+        trail.plan = msgspec.structs.replace(plan, assemble=plan.assemble or ask.assemble, deadline_s=deadline_s)
         return trail.plan
 
     async def _answer(self, ask: Ask, trail: Trail) -> Reply:
         route_class = match(self._parts.book.current().for_tenant(ask.caller.tenant), trail.facts)
         trail.route_class = route_class
-        found: Hit | Flight | Lease | None = await self._look_up(ask, trail, route_class)
-        if found is None and self._may_wait(ask, trail):
-            found = await self._wait_elsewhere(ask, trail, route_class)
+        found = await self._look_up(ask, trail, route_class)
+        if isinstance(found, Elsewhere):
+            found = await self._wait_elsewhere(ask, trail, route_class, found.lease)
         if isinstance(found, Hit):
             return replay(ask, trail, found)
         flight = found if isinstance(found, Flight) else self._launch(ask, trail, found)
         trail.flight = flight
-        return await deliver(ask, trail, flight.follow(deadline_s=self._left_s(ask)))
+        heartbeat_s = self._parts.inflight.heartbeat_s if ask.request.stream else None
+        return await deliver(ask, trail, flight.follow(deadline_s=self._left_s(ask), heartbeat_s=heartbeat_s))
 
-    async def _look_up(self, ask: Ask, trail: Trail, route_class: RouteClass) -> Hit | Flight | None:
-        """Return a stored answer, a call to join, or None: the tiers in order, cheapest first."""
+    async def _look_up(
+        self, ask: Ask, trail: Trail, route_class: RouteClass
+    ) -> Hit | Flight | Lease | Elsewhere | None:
+        """Return a stored answer, a call to join, or what to call with: the tiers in order, cheapest first."""
         control, rules = ask.cache_control, route_class.route.cache
         if not is_storable(ask.request.document, rules) and not (ask.store_sampled and rules.exact_ttl_s > 0):
             _refuse_uncached(ask)
@@ -120,53 +125,72 @@ class Flow:
         if control.no_cache:
             _refuse_uncached(ask)
             return None
-        found = await self._find(ask, route_class, trail.key)
+        if self._may_wait(ask):
+            found = await self._find_or_claim(ask, trail.key, route_class)
+        else:
+            found = await self._find(ask, trail.key, route_class)
         _note(ask, trail, found)
-        if found is None:
+        if not isinstance(found, Hit | Flight):
             _refuse_uncached(ask)
         return found
 
-    async def _find(self, ask: Ask, route_class: RouteClass, key: str) -> Hit | Flight | None:
+    async def _find(self, ask: Ask, key: str, route_class: RouteClass) -> Hit | Flight | None:
         """Look here, then in the shared store, for what this caller may have."""
-        parts = self._parts
-        found = self._here(ask, key)
-        if found is None:
-            max_age_s = ask.cache_control.max_age_s
-            fetched = await parts.exact.fetch(key, tenant=ask.caller.tenant, max_age_s=max_age_s)
-            # The same request may have been launched, even answered, while this one waited for the store.
-            found = fetched if isinstance(fetched, Hit) else self._here(ask, key)
-        if isinstance(found, Hit) and not may_serve(found.answer, route_class, parts.deployments.catalogue()):
-            return None
-        if isinstance(found, Flight) and not may_join(found, route_class):
-            return None
-        return found
+        here = self._here(ask, key)
+        if here is not None:
+            return self._usable(here, route_class)
+        max_age_s = ask.cache_control.max_age_s
+        fetched = await self._parts.exact.fetch(key, tenant=ask.caller.tenant, max_age_s=max_age_s)
+        # The same request may have been launched, even answered, while this one waited for the store.
+        return self._usable(fetched if isinstance(fetched, Hit) else self._here(ask, key), route_class)
 
-    def _may_wait(self, ask: Ask, trail: Trail) -> bool:
+    async def _find_or_claim(
+        self, ask: Ask, key: str, route_class: RouteClass
+    ) -> Hit | Flight | Lease | Elsewhere | None:
+        """Look as `_find` does, and take the key's lease in the same round trip, for the case that nothing is found."""
+        here = self._here(ask, key)
+        if here is not None:
+            return self._usable(here, route_class)
+        parts, tenant = self._parts, ask.caller.tenant
+        lease = parts.leases.draw(key, tenant=tenant)
+        max_age_s = ask.cache_control.max_age_s
+        try:
+            fetched, is_ours = await parts.exact.fetch_or_claim(key, lease, tenant=tenant, max_age_s=max_age_s)
+        except asyncio.CancelledError:
+            parts.leases.give_up(lease)
+            raise
+        found = self._usable(fetched if isinstance(fetched, Hit) else self._here(ask, key), route_class)
+        if found is not None:
+            if is_ours:
+                parts.leases.give_up(lease)
+            return found
+        if isinstance(fetched, Miss) and fetched.is_store_down:
+            return None
+        return lease if is_ours else Elsewhere(lease=lease)
+
+    def _usable(self, found: Hit | Flight | None, route_class: RouteClass) -> Hit | Flight | None:
+        """Return it where this caller may have it."""
+        if isinstance(found, Hit):
+            return found if may_serve(found.answer, route_class, self._parts.deployments.catalogue()) else None
+        return found if found is not None and may_join(found, route_class) else None
+
+    def _may_wait(self, ask: Ask) -> bool:
         """Whether the answer may come from another worker: streams are joined within a worker only."""
         control = ask.cache_control
-        is_shared = bool(trail.key) and not control.no_cache and not control.no_store
+        is_shared = not control.no_store and not control.only_if_cached
         return is_shared and not ask.request.stream and self._parts.leases.is_on
 
-    async def _wait_elsewhere(self, ask: Ask, trail: Trail, route_class: RouteClass) -> Hit | Flight | Lease | None:
-        """Take the key's lease, or wait for the answer of the worker that has it; None: call without one."""
+    async def _wait_elsewhere(
+        self, ask: Ask, trail: Trail, route_class: RouteClass, lease: Lease
+    ) -> Hit | Flight | Lease | None:
+        """Wait for the answer of the worker that has the key's lease, or for the lease; None: call without it."""
         parts, key = self._parts, trail.key
         began_s = parts.clock.monotonic()
 
         async def look() -> Hit | Flight | None:
-            return await self._find(ask, route_class, key)
+            return await self._find(ask, key, route_class)
 
-        name = lease_name(key, tenant=ask.caller.tenant)
-        found: Hit | Flight | None
-        taken: Lease | Hit | Flight | None = await parts.leases.take(name, look, left_s=self._left_s(ask))
-        if isinstance(taken, Lease):
-            # A streamed caller of this worker needs no lease, and may have begun while we asked for ours.
-            begun = parts.inflight.find(key)
-            if begun is None or not may_join(begun, route_class):
-                return taken
-            parts.leases.give_up(taken)
-            found = begun
-        else:
-            found = taken
+        found: Hit | Flight | Lease | None = await parts.leases.wait(lease, look, left_s=self._left_s(ask))
         trail.waited_s = parts.clock.monotonic() - began_s
         _note(ask, trail, found)
         return found
@@ -229,20 +253,16 @@ class Flow:
             policy_version=trail.plan.policy_version,
         )
         self._parts.exact.keep(flight.key, answer)
-        self._parts.spawner.spawn(self._share(flight.key, answer, ask.caller.tenant, lease), name="cache-put")
-
-    async def _share(self, key: str, answer: StoredAnswer, tenant: str, lease: Lease | None) -> None:
-        """Store first: who waits for the lease must then find the answer."""
-        await self._parts.exact.share(key, answer, tenant=tenant)
-        if lease is not None:
-            await self._parts.leases.release(lease)
+        # Stored first: who waits for the lease must then find the answer.
+        self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
+        self._give_up(lease)
 
     def _give_up(self, lease: Lease | None) -> None:
         if lease is not None:
             self._parts.leases.give_up(lease)
 
 
-def _note(ask: Ask, trail: Trail, found: Hit | Flight | None) -> None:
+def _note(ask: Ask, trail: Trail, found: Hit | Flight | Lease | Elsewhere | None) -> None:
     if isinstance(found, Flight):
         trail.cache, trail.tier = "joined", "inflight"
     elif isinstance(found, Hit):

@@ -17,6 +17,7 @@ from gateway.supervisor import Supervisor, SupervisorClosed
 
 Command = tuple[str | bytes | int, ...]
 State = Literal["up", "down"]
+Standing = Literal["up", "down", "full"]
 
 MAX_BATCH = 128
 STALL_S = 0.01
@@ -36,9 +37,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """The lane went up or down; `reason` is fit for a log line."""
+    """The lane went up or down, or the server full; `reason` is fit for a log line."""
 
-    state: State
+    state: Standing
     reason: str
 
 
@@ -58,17 +59,33 @@ class Link(Protocol):
         ...
 
 
+Told = Callable[[Sequence[object] | None], None]
+"""Hears the replies of posted commands, None where there were none; must not raise."""
+
+
 class _Waiting:
-    """A caller's commands, and the future that gets their replies (None: unavailable)."""
+    """A caller's commands, and who gets their replies (None: unavailable): a future, or a function where posted."""
 
-    __slots__ = ("commands", "due", "replies")
+    __slots__ = ("commands", "due", "future", "told")
 
-    def __init__(
-        self, commands: tuple[Command, ...], replies: asyncio.Future[Sequence[object] | None], due: float
-    ) -> None:
+    def __init__(self, commands: tuple[Command, ...], due: float) -> None:
         self.commands = commands
-        self.replies = replies
         self.due = due
+        self.future: asyncio.Future[Sequence[object] | None] | None = None
+        self.told: Told | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was answered, or its caller has left."""
+        return self.told is None and (self.future is None or self.future.done())
+
+    def answer(self, replies: Sequence[object] | None) -> None:
+        """Hand over the replies, once."""
+        if self.told is not None:
+            told, self.told = self.told, None
+            told(replies)
+        elif self.future is not None and not self.future.done():
+            self.future.set_result(replies)
 
 
 class Lane:
@@ -102,7 +119,7 @@ class Lane:
         self._pending: deque[_Waiting] = deque()
         self._in_flight: tuple[_Waiting, ...] = ()
         self._wake: asyncio.Future[None] | None = None
-        self._scope: asyncio.Timeout | None = None
+        self._is_silent = False
         self._timer: asyncio.TimerHandle | None = None
         self._is_second_look = False
 
@@ -116,21 +133,34 @@ class Lane:
 
         Cancel drops the replies; commands that were not sent yet are never sent.
         """
-        loop = asyncio.get_running_loop()
+        waiting = self._enter(commands)
+        waiting.future = asyncio.get_running_loop().create_future()
+        replies = await waiting.future
+        if replies is None:
+            raise StoreUnavailable(self._reason)
+        return replies
+
+    def post(self, *commands: Command, told: Told) -> None:
+        """Send some time soon, in order with what was asked before; `told` hears how it went, None for not at all."""
+        try:
+            self._enter(commands).told = told
+        except StoreUnavailable:
+            told(None)
+
+    def _enter(self, commands: tuple[Command, ...]) -> _Waiting:
+        """Queue the commands. Raises StoreUnavailable while the lane is down."""
         if self._worker is None or self._worker.done():
             self._start()
         if self._state == "down":
             raise StoreUnavailable(self._reason)
-        waiting = _Waiting(commands, loop.create_future(), loop.time() + self._timeout_s)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(commands, loop.time() + self._timeout_s)
         self._pending.append(waiting)
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
         if self._timer is None:
             self._timer = loop.call_at(waiting.due, self._check)
-        replies = await waiting.replies
-        if replies is None:
-            raise StoreUnavailable(self._reason)
-        return replies
+        return waiting
 
     async def close(self) -> None:
         """End the lane: whoever waits is told; idempotent."""
@@ -182,7 +212,7 @@ class Lane:
         batch: list[_Waiting] = []
         while self._pending and len(batch) < MAX_BATCH:
             waiting = self._pending.popleft()
-            if not waiting.replies.done():
+            if not waiting.is_over:
                 batch.append(waiting)
         return tuple(batch)
 
@@ -190,35 +220,42 @@ class Lane:
         self._in_flight = batch
         commands = [command for waiting in batch for command in waiting.commands]
         try:
-            async with asyncio.timeout(None) as self._scope:
-                replies = await self._link.round_trip(commands)
+            replies = await self._link.round_trip(commands)
         except LinkDown as error:
             reason = str(error)
-        except TimeoutError:
+        except asyncio.CancelledError:
+            if not self._was_silence():
+                raise
             reason = self._silence()
         else:
-            self._hand_out(batch, replies)
-            return True
-        finally:
-            self._scope = None
+            if not self._was_silence():
+                self._hand_out(batch, replies)
+                return True
+            reason = self._silence()
         self._fail(reason)
         await self._link.drop()
         return False
+
+    def _was_silence(self) -> bool:
+        """Whether `_check`, and nobody else, has cancelled the round trip: asyncio.timeout's way, without its timer."""
+        if not self._is_silent:
+            return False
+        self._is_silent = False
+        return self._worker is None or self._worker.uncancel() == 0
 
     def _hand_out(self, batch: tuple[_Waiting, ...], replies: Sequence[object]) -> None:
         self._in_flight = ()
         at = 0
         for waiting in batch:
             end = at + len(waiting.commands)
-            if not waiting.replies.done():
-                waiting.replies.set_result(replies[at:end])
+            waiting.answer(replies[at:end])
             at = end
         self._become("up", "answered")
 
     def _check(self) -> None:
         """Tell whoever has waited too long. One timer serves all callers, so a call costs no timer of its own."""
         self._timer = None
-        while self._pending and self._pending[0].replies.done():
+        while self._pending and self._pending[0].is_over:
             self._pending.popleft()
         oldest = next(iter(self._in_flight or self._pending), None)
         loop = asyncio.get_running_loop()
@@ -232,20 +269,22 @@ class Lane:
             self._timer = loop.call_later(STALL_S, self._check)
         else:
             self._is_second_look = False
+            is_under_way = bool(self._in_flight)
             self._fail(self._silence())
-            if self._scope is not None:
-                self._scope.reschedule(now)
+            if is_under_way and self._worker is not None:
+                self._is_silent = True
+                self._worker.cancel()
 
     def _silence(self) -> str:
         return f"no answer within {self._timeout_s * 1000:g} ms"
 
     def _fail(self, reason: str) -> None:
         self._become("down", reason)
-        for waiting in (*self._in_flight, *self._pending):
-            if not waiting.replies.done():
-                waiting.replies.set_result(None)
+        failed = (*self._in_flight, *self._pending)
         self._in_flight = ()
         self._pending.clear()
+        for waiting in failed:
+            waiting.answer(None)
 
     def _become(self, state: State, reason: str) -> None:
         if state == self._state:

@@ -11,7 +11,8 @@ import msgspec
 
 from router.types import AttemptRecord, Usage
 
-Origin = Literal["user", "pipeline", "warmer"]
+Origin = Literal["user", "pipeline", "warmer", "cache"]
+"""Who wanted it; `cache` is the cache itself: a question's vector."""
 Result = Literal["ok", "error", "cancelled"]
 CacheStatus = Literal["hit", "semantic-hit", "joined", "stale", "miss", "bypass"]
 CacheTier = Literal["none", "memory", "redis", "inflight", "segment"]

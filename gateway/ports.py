@@ -22,6 +22,17 @@ class Store(Protocol):
         """Return the value, or None where there is none or it has expired. Raises StoreUnavailable."""
         ...
 
+    async def get_or_claim(self, key: str, claim: str, token: bytes, *, ttl_s: float) -> tuple[bytes | None, bool]:
+        """Claim `claim` for `ttl_s` seconds unless somebody has, then get `key`, in one round trip.
+
+        Return the value, and whether the claim is ours. Raises StoreUnavailable, after which it may be.
+        """
+        ...
+
+    def put_soon(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        """Store without waiting, in order with other calls; lost where the store is away."""
+        ...
+
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Store for `ttl_s` seconds, replacing. Raises StoreUnavailable."""
         ...

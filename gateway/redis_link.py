@@ -1,6 +1,7 @@
-"""The link to one Redis server over redis-py's connection: it connects, signs in and parses.
+"""The link to one Redis server: redis-py's connection connects and signs in, then our own protocol takes over.
 
 Never retries, never times out by itself (the lane does), and lets no text of the library out: it may quote a URL.
+Packing and parsing here costs a third of what redis-py's does (deploy/adr/0006).
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ import asyncio
 from collections.abc import Sequence
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from gateway.lane import Command, LinkDown, Refused
+from gateway.resp import ReplyReader, pack
+
+_NO_KEY = "foreword:no-such-key"
 
 
 class Connection:
@@ -34,6 +38,7 @@ class Connection:
         }
         self._ping_timeout_s = ping_timeout_s
         self._connection: AbstractConnection | None = None
+        self._wire: _Wire | None = None
         try:
             self._new()
         except (TypeError, RedisError) as error:
@@ -43,16 +48,20 @@ class Connection:
         return self._class(**self._options)
 
     async def open(self) -> None:
-        """Connect, sign in and prove it by a PING. Raises LinkDown."""
+        """Connect, sign in and prove it by a PING and a write that changes nothing. Raises LinkDown.
+
+        The write, because during a failover a replica takes connections before it is the primary.
+        """
         await self.drop()
         self._connection = connection = self._new()
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
         except (RedisError, OSError) as error:
             raise LinkDown(f"cannot connect: {_why(error)}") from error
+        self._wire = _Wire.take_over(connection)
         try:
             async with asyncio.timeout(self._ping_timeout_s):
-                (reply,) = await self.round_trip([("PING",)])
+                reply, _ = await self.round_trip([("PING",), ("UNLINK", _NO_KEY)])
         except TimeoutError:
             raise LinkDown(f"no answer to PING within {self._ping_timeout_s * 1000:g} ms") from None
         if reply != b"PONG":
@@ -60,34 +69,76 @@ class Connection:
 
     async def round_trip(self, commands: Sequence[Command]) -> Sequence[object]:
         """Send all, return one reply for each in order, errors as Refused. Raises LinkDown."""
-        if self._connection is None:
+        if self._wire is None:
             raise LinkDown("not connected")
-        try:
-            await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
-            return [await self._reply(self._connection) for _ in commands]
-        except (RedisError, OSError) as error:
-            raise LinkDown(f"connection lost: {_why(error)}") from error
+        replies = await self._wire.exchange(pack(commands), len(commands))
+        if any(isinstance(reply, Refused) and reply.code == "READONLY" for reply in replies):
+            # A new connection may lead to the new primary, this one never will.
+            raise LinkDown("the server is a read-only replica")
+        return replies
 
     async def drop(self) -> None:
         """Close at once; idempotent."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._wire = self._connection, None, None
         if connection is not None:
             await connection.disconnect(nowait=True)
 
-    async def _reply(self, connection: AbstractConnection) -> object:
+
+class _Wire(asyncio.Protocol):
+    """The bytes of one connection. One exchange at a time; cancelling it spoils the wire."""
+
+    def __init__(self, transport: asyncio.WriteTransport) -> None:
+        self._transport = transport
+        self._reader = ReplyReader()
+        self._replies: list[object] = []
+        self._wanted = 0
+        self._arrived: asyncio.Future[None] | None = None
+        self._broken: LinkDown | None = None
+
+    @classmethod
+    def take_over(cls, connection: AbstractConnection) -> _Wire:
+        """Return the wire under a connection that has just signed in. Raises LinkDown where it is gone already."""
+        writer = connection._writer
+        if writer is None or writer.is_closing():
+            raise LinkDown("connection lost")
+        wire = cls(writer.transport)
+        writer.transport.set_protocol(wire)
+        return wire
+
+    async def exchange(self, packed: bytes, count: int) -> Sequence[object]:
+        """Send, and return `count` replies. Raises LinkDown."""
+        if self._broken is not None:
+            raise self._broken
+        self._wanted = count
+        self._arrived = asyncio.get_running_loop().create_future()
+        self._transport.write(packed)
+        await self._arrived
+        replies, self._replies = self._replies, []
+        return replies
+
+    def data_received(self, data: bytes) -> None:
+        """Keep whole replies; wake whoever waits for the last of them."""
         try:
-            return await connection.read_response(disable_decoding=True)
-        except ResponseError as error:
-            return Refused(code=_code(error))
+            self._replies += self._reader.feed(data)
+        except LinkDown as error:
+            self._break(error)
+            return
+        if len(self._replies) > self._wanted:
+            self._break(LinkDown("the server answers what nobody asked"))
+        elif len(self._replies) == self._wanted and self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell whoever waits."""
+        self._break(LinkDown(f"connection lost: {_why(error) if error is not None else 'closed by the server'}"))
+
+    def _break(self, error: LinkDown) -> None:
+        self._broken = self._broken or error
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_exception(error)
 
 
 def _why(error: BaseException) -> str:
     """Say what kind of error it was: the library's own texts may quote a URL or a command's values."""
     cause = error.__cause__ or error.__context__ or error
     return str(cause.strerror or type(cause).__name__) if isinstance(cause, OSError) else type(error).__name__
-
-
-def _code(error: ResponseError) -> str:
-    """Return the first word of Redis' error (OOM, WRONGTYPE, NOPERM …), its own class of it where that was cut off."""
-    word = str(error).split(" ", 1)[0]
-    return word if word.isupper() else type(error).__name__

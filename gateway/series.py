@@ -35,7 +35,8 @@ _GATEWAY_CODES = (
     *("context_length_exceeded", "content_policy_violation", "rate_limit_exceeded", "insufficient_quota"),
     *("provider_error", "provider_unreachable", "provider_timeout", "stream_cut", "malformed_answer", "interrupted"),
     *("model_not_allowed", "wrong_model_mode", "unsupported_capability", "invalid_request", "forbidden", "not_found"),
-    *("method_not_allowed", "request_timeout", "body_too_large", "unavailable", "internal_error"),
+    *("method_not_allowed", "request_timeout", "body_too_large", "unavailable", "internal_error", "reader_too_slow"),
+    "answer_too_large",
 )
 ERROR_CODES = frozenset({*_GATEWAY_CODES, *get_args(ErrorKind)})
 ERROR_TYPES = frozenset(

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PositiveFloat, PositiveInt
 
+LITELLM_EMBEDDER = "litellm:"
+
 
 class Address(NamedTuple):
     """Where a socket listens."""
@@ -36,6 +38,18 @@ def redis_url_of(value: str | None) -> str | None:
     """Return the URL of a Redis. Raises ValueError."""
     if value is not None and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("should start with redis://, rediss:// or unix://")
+    return value
+
+
+def embedder_of(value: str) -> str:
+    """Return the name of an embedder. Raises ValueError."""
+    if value == "hashing":
+        raise ValueError("hashing is for tests: it finds words, not meaning; should be minilm or off")
+    is_group = value.startswith(LITELLM_EMBEDDER) and value != LITELLM_EMBEDDER
+    if value not in {"minilm", "minilm-float32", "off"} and not is_group:
+        raise ValueError(
+            "should be minilm, minilm-float32, litellm:GROUP (a group of models.yaml with mode embedding) or off"
+        )
     return value
 
 

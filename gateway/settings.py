@@ -14,10 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ByteSize,
-    ConfigDict,
     DirectoryPath,
     Field,
     FilePath,
@@ -37,29 +35,37 @@ from gateway.setting_types import (
     Seconds,
     Size,
     address_of,
+    embedder_of,
     redis_url_of,
 )
+from gateway.wait_settings import WaitSettings
 from policies.document import DocumentError, parse
 
 PREFIX = "FOREWORD_"
 CONFIG_VARIABLE = "FOREWORD_CONFIG"
 ADMIN_KEY_VARIABLE = "FOREWORD_ADMIN_KEY"
 METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+NUMPY_THREADS_VARIABLE = "OPENBLAS_NUM_THREADS"
 NOT_SETTINGS = frozenset(
-    {CONFIG_VARIABLE, "FOREWORD_DATA", "FOREWORD_API_KEY", "FOREWORD_BASE_URL", "FOREWORD_HYPOTHESIS"}
+    {
+        CONFIG_VARIABLE,
+        "FOREWORD_DATA",
+        "FOREWORD_API_KEY",
+        "FOREWORD_BASE_URL",
+        "FOREWORD_HYPOTHESIS",
+        "FOREWORD_REDIS8",
+    }
 )
-"""Names with our prefix that benchmarks, the demo and the CLI read, and that are no setting of `serve`."""
+"""Names with our prefix that benchmarks, tests, the demo and the CLI read, and that are no setting of `serve`."""
 
 SHIPPED = Path(policies.__file__ or "policies/__init__.py").parent
 
 
-class Settings(BaseModel):
+class Settings(WaitSettings):
     """What one process of the gateway was told. Seconds are `_s`, sizes bytes (`10MiB` is read too).
 
     `environment` is the process environment without our own secrets, for `os.environ/NAME` in models.yaml: never print.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: Port = Field(8080, description="port to listen on; 0 takes any free one")
@@ -90,21 +96,11 @@ class Settings(BaseModel):
     )
     max_answer_bytes: Size = Field(ByteSize(8 * 1024**2), description="largest provider answer that is held")
     redis_timeout_s: Seconds = Field(0.05, description="longest wait for Redis")
-    first_token_timeout_s: Seconds = Field(60.0, description="longest wait for a stream's first token")
-    answer_timeout_s: Seconds = Field(120.0, description="longest wait for an answer that is not streamed")
-    gap_timeout_s: Seconds = Field(15.0, description="longest silence inside a stream")
-    tail_timeout_s: Seconds = Field(1.0, description="longest wait for usage and [DONE] after the last finish reason")
-    retry_patience_s: Seconds = Field(2.0, description="longest Retry-After waited for where a fallback is left")
-    retry_backoff_s: Seconds = Field(0.25, description="longest jittered pause before a retry")
-    retry_budget_ratio: Annotated[NonNegativeFloat, Number] = Field(
-        0.1, description="share of the last 10 s of requests that may be tried again"
+    embedder: Annotated[str, AfterValidator(embedder_of)] = Field(
+        "minilm",
+        description="what the semantic cache embeds questions with: minilm, litellm:GROUP of models.yaml, or off",
     )
-    retry_budget_per_s: Annotated[NonNegativeFloat, Number] = Field(
-        1.0, description="tries again per second beside that share"
-    )
-    lease_wait_s: Annotated[NonNegativeFloat, Number] = Field(
-        10.0, description="longest wait for another worker's answer to the same unstreamed request; 0 turns it off"
-    )
+    embedder_timeout_s: Seconds = Field(0.05, description="longest wait for a question's vector")
     simulated_latency_scale: Annotated[NonNegativeFloat, Number] = Field(
         1.0, description="latency of the simulated backend; 0 answers at once"
     )
@@ -182,6 +178,13 @@ def process_environment() -> Mapping[str, str]:
 def export_metrics_dir(directory: Path) -> None:
     """Turn on prometheus_client's multiprocess mode; must run before its first import, in the parent of the workers."""
     os.environ[METRICS_DIR_VARIABLE] = str(directory)
+
+
+def keep_numpy_single() -> None:
+    """Keep numpy from starting threads; must run before its first import, in the parent of the workers.
+
+    A parent with threads must not fork, and products here are small enough for one thread."""
+    os.environ.setdefault(NUMPY_THREADS_VARIABLE, "1")
 
 
 def metrics_dir() -> Path | None:

@@ -6,10 +6,12 @@ The one mutable value of a request, owned by the task that serves it. Emits once
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.cache.codec import StoredAnswer
-from gateway.cache.inflight import Flight
+from gateway.cache.flight import Flight
 from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
@@ -33,8 +35,7 @@ class CacheControl:
     namespace: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One request as the flow takes it, from a client, a pipeline step or the warmer.
 
     `received_s` is the clock's monotonic reading at arrival; `identity` replaces the body in the exact key, and
@@ -124,6 +125,12 @@ class Trail:
         attempts = flight.finished.attempts if flight.finished is not None else self.attempts()
         return self.waited_s + (attempts[-1].ended_s if attempts else 0.0)
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether a provider call runs and nobody has answered it yet: a heartbeat goes out, not an answer."""
+        flight = self.flight
+        return flight is not None and flight.opened is None and flight.finished is None
+
     def cost_nanousd(self) -> int | None:
         """What this request's own provider call cost; 0 for hits and joins; None where no price is known."""
         flight = self.flight
@@ -165,7 +172,9 @@ class Trail:
         if attempt.result != "cancelled" or attempt.usage is not None:
             return attempt
         usage = Usage(input_tokens=self.facts.input_tokens, is_estimated=True)
-        return replace(attempt, usage=usage, cost_nanousd=cost_nanousd(self.price_of(attempt.deployment_id), usage))
+        return msgspec.structs.replace(
+            attempt, usage=usage, cost_nanousd=cost_nanousd(self.price_of(attempt.deployment_id), usage)
+        )
 
     def _close(self, result: Result, status: int, failure: RequestFailed | None) -> None:
         if self.is_closed:

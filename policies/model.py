@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from policies.rules import (
     BudgetRules,
     CascadeRules,
@@ -92,8 +94,7 @@ Catalogue = Mapping[str, ModelCard]
 """Every model group that has at least one usable deployment, by name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestFacts:
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a policy may know of a request; never its text.
 
     `input_tokens` is an estimate (UTF-8 bytes of all text / 4, rounded up); `tags` hold "key=value" strings;
@@ -220,8 +221,7 @@ class Policy:
     shadow: ShadowRules | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteClass:
+class RouteClass(msgspec.Struct, frozen=True, kw_only=True):
     """What `match` found: the route, before any look-up of cache, spend or health."""
 
     policy: str
@@ -231,8 +231,7 @@ class RouteClass:
     aliases: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(msgspec.Struct, frozen=True, kw_only=True):
     """What `choose` may look at beside the request; recorded, so that a decision can be repeated.
 
     `unhealthy` are groups with no deployment in service now; `draw` is uniform in [0, 1).
@@ -257,8 +256,7 @@ class Rejection:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Which model groups to try, in order, and within which limits; `max_attempts` None: the engine's own bound."""
 
     policy: str

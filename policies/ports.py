@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from policies.model import ModelCard, Rejection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """What a request will take: estimated input tokens, and its cap on output tokens (None: no cap)."""
 
     input_tokens: int
     max_output_tokens: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ordering:
+class Ordering(msgspec.Struct, frozen=True, kw_only=True):
     """Groups, best first, each with the figure it was ordered by ("" where there is none); and who was left out."""
 
     ranked: tuple[tuple[str, str], ...]

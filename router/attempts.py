@@ -240,7 +240,7 @@ class Attempts:
             request = with_prefill(run.request, turn.deployment, sent) if is_prefill else run.request
             said_tokens = len(sent.encode()) // BYTES_PER_TOKEN
             cap = cap_left(run.request, run.plan, said_tokens) if is_prefill else None
-            run.rejoined = Continuation(way, sent, frame)
+            run.rejoined = Continuation(way, sent, frame, keep_text_bytes=run.keep_text_bytes)
             error = await self._ask(run, turn, request, cap=cap)
             run.error = shown  # whatever goes wrong from here on, the client is told of the cut
             if run.leg is not None and error is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from policies.model import Plan
 from router.cost import cost_nanousd
@@ -18,8 +19,7 @@ from router.usage import estimated_usage
 from router.windows import RecentCount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entrant:
+class Entrant(msgspec.Struct, frozen=True, kw_only=True):
     """One side of a race: whom it asks, what it sends, and what came of it."""
 
     turn: Turn

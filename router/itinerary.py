@@ -6,7 +6,9 @@ Must not call a provider or read an answer.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from policies.model import Plan
 from router.deadlines import Limits, Measure
@@ -17,8 +19,7 @@ from router.traffic import Traffic
 from router.types import ChatRequest, Deployment, Priority, Reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Whom to ask, why, and whether the plan has nowhere else to go. `is_forced`: although its breaker is open."""
 
     deployment: Deployment
@@ -94,7 +95,7 @@ class Itinerary:
         if is_in:
             self._note_entry(turn)
             return True
-        self._passed[name] = replace(turn, is_forced=True)  # it has been waited for: no last resort
+        self._passed[name] = msgspec.structs.replace(turn, is_forced=True)  # it has been waited for: no last resort
         self.error = self.error or ProviderError(
             f"{turn.deployment.provider} is busy: no place in the queue", kind="overloaded", source="gateway"
         )
@@ -160,7 +161,7 @@ class Itinerary:
         name = turn.deployment.id
         is_worth_it = error is not None and error.kind != "timeout" and self._tries[name] < 2
         if found is None and is_worth_it and self._around.traffic.is_open(name, self._around.clock.monotonic()):
-            found = replace(turn, reason="resume", is_last=True, is_forced=False)
+            found = msgspec.structs.replace(turn, reason="resume", is_last=True, is_forced=False)
         if found is None or not self.may_repeat():
             return None
         return found
@@ -197,7 +198,7 @@ class Itinerary:
             if self._asked_at[turn.position] > 1:  # another one of the group was asked for this retry
                 return None, 0.0
             pause_s += error.retry_after_s or 0.0
-            other = replace(turn, reason="retry", is_forced=False)
+            other = msgspec.structs.replace(turn, reason="retry", is_forced=False)
             if not self._around.traffic.breakers.would_admit(turn.deployment.id, self._around.clock.monotonic()):
                 return None, 0.0
         left_s = self.left_s
@@ -245,7 +246,7 @@ class Itinerary:
             return None
         if wait_s:
             await self._around.clock.sleep(wait_s)
-        return replace(turn, is_forced=True, is_last=True)
+        return msgspec.structs.replace(turn, is_forced=True, is_last=True)
 
     async def _queue(self, turn: Turn) -> bool:
         """Wait for a place; not where what is left of the deadline would not do for a usual first token."""

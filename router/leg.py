@@ -15,6 +15,9 @@ from router.sse import StreamReader
 from router.types import AttemptRecord, ChatRequest, Deployment, Reason, Streamed, Usage, Whole
 from router.usage import AnswerFacts, answer_text_bytes, estimated_usage, read_answer
 
+_AT_WORK = frozenset({"timeout", "cut"})
+"""What befalls a call after the provider has accepted it, where it is we who say so; a 504 of its own is a refusal."""
+
 
 @runtime_checkable
 class Closeable(Protocol):
@@ -152,9 +155,12 @@ class Leg:
     def charged_usage(self) -> Usage | None:
         """Return what the provider will charge, an estimate where it did not say; None where it gave no answer.
 
-        One that was outrun (`is_unused`) is charged for its input, though it had not answered yet.
+        One that had not answered yet is charged for its input where it was at work on it: it was outrun
+        (`is_unused`), we gave up waiting, or it broke off after it had accepted the request.
         """
-        if self.body is None and not self.has_token and (self.error is not None or not self.is_unused):
+        error = self.error
+        was_at_work = self.is_unused if error is None else error.source == "gateway" and error.kind in _AT_WORK
+        if self.body is None and not self.has_token and not was_at_work:
             return None
         return self.usage or estimated_usage(self._request, self.output_bytes)
 

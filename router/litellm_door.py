@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -97,11 +97,42 @@ class _OneTry(AsyncHTTPHandler):  # type: ignore[misc]
         raise litellm.httpx.ConnectError("one try: the gateway owns every retry")
 
 
-def http_client(*, connect_s: float, read_s: float) -> HttpClient:
-    """Return an HTTP client that follows no redirect: httpx would send `x-api-key` on to another host."""
+class _TooLarge(ValueError):
+    """A provider's answer is larger than anybody wants to hold."""
+
+
+class _Bounded(litellm.httpx.AsyncByteStream):  # type: ignore[misc]
+    """A body of at most `max_bytes`. Raises _TooLarge beyond, whatever LiteLLM makes of it."""
+
+    def __init__(self, stream: AsyncIterable[bytes], max_bytes: int) -> None:
+        self._stream = stream
+        self._max_bytes = max_bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._stream:
+            size += len(part)
+            if size > self._max_bytes:
+                raise _TooLarge(f"more than {self._max_bytes} bytes")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()  # type: ignore[attr-defined]  # httpx's streams all have it
+
+
+def http_client(*, connect_s: float, read_s: float, max_bytes: int) -> HttpClient:
+    """Return an HTTP client that follows no redirect: httpx would send `x-api-key` on to another host.
+
+    A body of more than `max_bytes` is refused, unless it is a stream of events.
+    """
+
+    async def bound(response: HttpResponse) -> None:
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            response.stream = _Bounded(response.stream, max_bytes)
+
     client: HttpClient = _OneTry(
         timeout=timeout(connect_s=connect_s, read_s=read_s),
-        event_hooks={"response": [_remember]},
+        event_hooks={"response": [_remember, bound]},
         follow_redirects=False,
     )
     return client
@@ -217,6 +248,8 @@ def kind_of(error: Exception) -> ErrorKind:
     LiteLLM calls every surprise of its own an APIConnectionError: without a broken connection below it is "malformed".
     """
     below = tuple(_chain(error))
+    if any(isinstance(one, _TooLarge) for one in below):
+        return "malformed"
     if any(isinstance(one, litellm.httpx.TimeoutException | litellm.exceptions.Timeout) for one in below):
         return "timeout"
     if any(isinstance(one, litellm.httpx.TransportError) for one in below):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 
@@ -69,10 +69,11 @@ class LiteLLMRouter(Protocol):
 
 
 class HttpResponse(Protocol):
-    """What a provider answered; `aclose` drops the connection unless all of it was read."""
+    """What a provider answered, `stream` its body; `aclose` drops the connection unless all of it was read."""
 
     status_code: int
     headers: Mapping[str, str]
+    stream: AsyncIterable[bytes]
 
     async def aclose(self) -> None: ...
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
-_REFRESH = 16
-"""Samples between two sorts: sorting 512 floats takes 30 µs, a sixteenth of it is nothing."""
+_REFRESH_RATIO = 8
+"""One in so many samples may be newer than the last sort: whatever the number, that is about 0.5 µs a sample."""
 
 
 class _Window:
-    """The newest samples of one key, and a sorted copy that may be `_REFRESH` samples old."""
+    """The newest samples of one key, and a sorted copy that may lack the last few."""
 
     __slots__ = ("added", "samples", "sorted", "sorted_at_s", "stale", "times")
 
@@ -57,7 +57,7 @@ class Quantiles:
         if found is None or len(found.samples) < at_least:
             return None
         is_old = now_s - found.sorted_at_s > self._max_age_s / 10
-        if found.stale >= _REFRESH or is_old or len(found.sorted) < at_least:
+        if found.stale * _REFRESH_RATIO >= len(found.samples) or is_old or len(found.sorted) < at_least:
             self._sort(key, found, now_s)
         if len(found.sorted) < max(1, at_least):
             return None

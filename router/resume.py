@@ -8,7 +8,7 @@ id and `created` of the first one, since SDKs put a stream together by its id; `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -54,7 +54,9 @@ def with_prefill(request: ChatRequest, deployment: Deployment, sent: str) -> Cha
     stated = request.document.get("messages")
     messages = [*stated, message] if isinstance(stated, list) else [message]
     fields["messages"] = msgspec.Raw(orjson.dumps(messages))
-    return replace(request, body=msgspec.json.encode(fields), document={**request.document, "messages": messages})
+    return msgspec.structs.replace(
+        request, body=msgspec.json.encode(fields), document={**request.document, "messages": messages}
+    )
 
 
 def cap_left(request: ChatRequest, plan: Plan, said_tokens: int) -> int | None:
@@ -85,17 +87,18 @@ class Continuation:
     the white space that was cut off, where the model repeats it.
     """
 
-    def __init__(self, way: Way, sent: str, frame: Frame) -> None:
+    def __init__(self, way: Way, sent: str, frame: Frame, *, keep_text_bytes: int) -> None:
         self.way: Way = way
         self._frame = frame
         self._is_strict = way == "restart"
         self._to_skip = sent if self._is_strict else sent[len(sent.rstrip()) :]
-        self._sent = [sent]
+        self._sent: list[str] | None = [sent]
+        self._text_left = keep_text_bytes - len(sent)
 
     @property
-    def sent(self) -> str:
-        """All text that the client has once it has what `feed` returned."""
-        return "".join(self._sent)
+    def sent(self) -> str | None:
+        """All text that the client has once it has what `feed` returned; None where that is too much to keep."""
+        return None if self._sent is None else "".join(self._sent)
 
     @property
     def has_caught_up(self) -> bool:
@@ -137,12 +140,19 @@ class Continuation:
                 raise Diverged
         if not rest and not is_over and not _says_more(delta):
             return None
-        self._sent.append(rest)
+        self._keep(rest)
         if text:
             delta["content"] = rest
         if rest != text and "logprobs" in first:
             first = {**first, "logprobs": None}
         return {**self._framed(document), "choices": [{**first, "delta": delta}]}
+
+    def _keep(self, text: str) -> None:
+        self._text_left -= len(text)
+        if self._text_left < 0:
+            self._sent = None
+        if self._sent is not None:
+            self._sent.append(text)
 
     def _skip(self, text: str, *, is_over: bool) -> str:
         """Return what of `text` comes after what is to be skipped."""

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from policies.model import Dialect, Price
 
 Priority = Literal["interactive", "hedge", "refresh", "warm"]
@@ -19,8 +21,7 @@ Reason = Literal["first", "retry", "fallback", "resume", "hedge"]
 """Why an attempt was made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest:
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A chat or embeddings request: the client's bytes beside the few fields that the gateway reads.
 
     `document` is `body` decoded once, to be read and never changed. `stream` and `include_usage` say what the client
@@ -57,8 +58,7 @@ class Deployment:
     takes_prefill: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One provider call: what to send where. `stream` says how the provider is asked, whatever the client wants."""
 
     request: ChatRequest
@@ -68,16 +68,14 @@ class Call:
     traceparent: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whole:
+class Whole(msgspec.Struct, frozen=True, kw_only=True):
     """A complete answer body (JSON, undecoded) with the provider's forwardable headers."""
 
     body: bytes
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Streamed:
+class Streamed(msgspec.Struct, frozen=True, kw_only=True):
     """An answer that arrives as server-sent events: `chunks` are raw wire bytes, cut anywhere.
 
     Close `chunks` with contextlib.aclosing: closing it early drops the provider's connection.
@@ -87,8 +85,7 @@ class Streamed:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of one answer. `input_tokens` includes cached and cache-write tokens, `output_tokens` includes reasoning.
 
     `is_estimated`: the provider did not say, the figures were derived from what was seen.
@@ -102,8 +99,7 @@ class Usage:
     is_estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRecord:
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How one attempt went. `reason` says why it was made; times are seconds since the request's first attempt.
 
     `usage` is what it is charged for, None where it produced nothing; `cost_nanousd` is None where no price is known.
@@ -123,8 +119,7 @@ class AttemptRecord:
     cost_nanousd: int | None = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """The first event of a streamed answer: who answers. Nothing has been sent to the client before it.
 
     `attempts` are those that ended before this one; `first_token_s` is seconds since the request's first attempt.
@@ -133,19 +128,17 @@ class Opened:
     deployment: Deployment
     attempts: tuple[AttemptRecord, ...]
     first_token_s: float = 0.0
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(msgspec.Struct, frozen=True, kw_only=True):
     """One or more complete server-sent events as wire bytes, each ending in a blank line; never `[DONE]`, never usage
     only (the usage event travels in Finished)."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """The last event of a complete answer. `body` is the JSON body of an unstreamed answer, None after blocks.
 
     `usage_event` is the provider's own usage event of a stream (wire bytes), sent on to clients that asked for it.
@@ -163,7 +156,7 @@ class Finished:
     finish_reasons: tuple[str, ...]
     usage_event: bytes | None = None
     first_token_s: float | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     malformed_events: int = 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -18,8 +17,7 @@ _TAIL_BYTES = 4_096
 _SMALL_BYTES = 65_536
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerFacts:
+class AnswerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is read from an unstreamed answer. `usage` is None where the provider did not say."""
 
     usage: Usage | None

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
-from collections.abc import Mapping, Sequence
+import socket
+import struct
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain, cycle
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +20,10 @@ USAGE = {"input_tokens": 7, "output_tokens": 4, "cache_read_input_tokens": 20, "
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """One answer. `cut_after` drops the connection after so many events, `end_after` ends it as if all were well,
-    `hang_after` sends no more, `error_after` sends an error event instead; `silent` never answers."""
+    `hang_after` sends no more, `error_after` sends an error event instead; `silent` never answers, `reset` breaks off
+    before the headers. `body` replaces the generated one, streamed or not; `drip_s` waits after every event or twenty
+    bytes of an unstreamed body; `is_endless` repeats the text for ever.
+    """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -28,23 +35,30 @@ class Reply:
     hang_after: int | None = None
     error_after: int | None = None
     silent: bool = False
+    reset: bool = False
+    body: str | None = None
+    drip_s: float = 0.0
+    is_endless: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """One request as it arrived; `hung_up` is set once the client has closed the connection."""
+    """One request as it arrived; `hung_up` is set once the client closed before the answer was complete."""
 
     path: str
     headers: dict[str, str]
     body: dict[str, object]
+    at_s: float
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class AnthropicProvider:
-    """Answers with the queued replies in turn, then with the plain one."""
+    """Answers with the queued replies in turn, a model's own before everybody's, then with the model's usual one."""
 
     def __init__(self) -> None:
         self._replies: deque[Reply] = deque()
+        self._queues: dict[str, deque[Reply]] = defaultdict(deque)
+        self._always: dict[str, Reply] = {}
         self._server: asyncio.Server | None = None
         self._port = 0
         self._writers: set[asyncio.StreamWriter] = set()
@@ -56,10 +70,26 @@ class AnthropicProvider:
         """Answer the next requests with these."""
         self._replies.extend(replies)
 
+    def script(self, model: str, *replies: Reply) -> None:
+        """Answer the next requests for `model` with these."""
+        self._queues[model].extend(replies)
+
+    def always(self, model: str, reply: Reply) -> None:
+        """Answer requests for `model` with `reply` once nothing is queued."""
+        self._always[model] = reply
+
     def forget(self) -> None:
         """Drop queued replies and what was asked."""
         self._replies.clear()
+        self._queues.clear()
+        self._always.clear()
         self.requests.clear()
+
+    def _next(self, model: str) -> Reply:
+        for queue in (self._queues[model], self._replies):
+            if queue:
+                return queue.popleft()
+        return self._always.get(model, Reply())
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -93,14 +123,16 @@ class AnthropicProvider:
                 name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])
             }
             raw = await reader.readexactly(int(headers.get("content-length", "0")))
-            seen = Seen(path=head[0].split(" ")[1], headers=headers, body=json.loads(raw or b"{}"))
+            seen = Seen(path=head[0].split(" ")[1], headers=headers, body=json.loads(raw or b"{}"), at_s=_now_s())
             self.requests.append(seen)
             self.arrived.set()
-            reply = self._replies.popleft() if self._replies else Reply()
+            reply = self._next(str(seen.body.get("model")))
             async with asyncio.TaskGroup() as group:
-                answer = group.create_task(self._answer(reply, seen, writer))
-                await reader.read()
-                seen.hung_up.set()
+                answer = group.create_task(self._answered(reply, seen, writer))
+                with suppress(ConnectionError):
+                    await reader.read()
+                if not answer.done():
+                    seen.hung_up.set()
                 answer.cancel()
         except (ConnectionError, asyncio.IncompleteReadError):
             return
@@ -108,18 +140,33 @@ class AnthropicProvider:
             self._writers.discard(writer)
             writer.close()
 
+    async def _answered(self, reply: Reply, seen: Seen, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._answer(reply, seen, writer)
+        except ConnectionError:
+            seen.hung_up.set()
+
     async def _answer(self, reply: Reply, seen: Seen, writer: asyncio.StreamWriter) -> None:
         if reply.silent:
             await asyncio.Event().wait()
-        if seen.body.get("stream") and reply.status == 200:
+        if reply.reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+            return
+        if seen.body.get("stream") and reply.status == 200 and reply.body is None:
             await self._stream(reply, writer)
             return
         body = reply.error if reply.status != 200 else _message(reply)
-        encoded = json.dumps(body).encode()
+        encoded = (reply.body if reply.body is not None else json.dumps(body)).encode()
         lines = [f"HTTP/1.1 {reply.status} X", f"Content-Length: {len(encoded)}", "Content-Type: application/json"]
         lines += ["Connection: close", *(f"{name}: {value}" for name, value in reply.headers.items())]
-        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode() + encoded)
-        await writer.drain()
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        size = 20 if reply.drip_s else max(1, len(encoded))
+        for start in range(0, len(encoded), size):
+            writer.write(encoded[start : start + size])
+            await writer.drain()
+            await asyncio.sleep(reply.drip_s)
         writer.close()
 
     async def _stream(self, reply: Reply, writer: asyncio.StreamWriter) -> None:
@@ -138,6 +185,7 @@ class AnthropicProvider:
             data = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
             writer.write(b"%x\r\n%b\r\n" % (len(data), data))
             await writer.drain()
+            await asyncio.sleep(reply.drip_s)
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         writer.close()
@@ -156,9 +204,13 @@ def _message(reply: Reply) -> dict[str, object]:
     }
 
 
-def _events(reply: Reply) -> list[dict[str, object]]:
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _events(reply: Reply) -> Iterator[dict[str, object]]:
     start = {**_message(reply), "content": [], "stop_reason": None, "usage": {**USAGE, "output_tokens": 1}}
-    events: list[dict[str, object]] = [{"type": "message_start", "message": start}]
+    yield {"type": "message_start", "message": start}
     for index, block in enumerate(reply.content):
         deltas: list[dict[str, object]]
         if block["type"] == "text":
@@ -167,10 +219,10 @@ def _events(reply: Reply) -> list[dict[str, object]]:
         else:
             opened = {**block, "input": {}}
             deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
-        events.append({"type": "content_block_start", "index": index, "content_block": opened})
-        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
-        events.append({"type": "content_block_stop", "index": index})
+        yield {"type": "content_block_start", "index": index, "content_block": opened}
+        for delta in chain(deltas, cycle(deltas) if reply.is_endless else ()):
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
     delta = {"stop_reason": reply.stop_reason, "stop_sequence": None}
-    events.append({"type": "message_delta", "delta": delta, "usage": USAGE})
-    events.append({"type": "message_stop"})
-    return events
+    yield {"type": "message_delta", "delta": delta, "usage": USAGE}
+    yield {"type": "message_stop"}

@@ -61,6 +61,10 @@ class ScriptedProvider:
         """Give `reply` whenever the queue of `model` is empty."""
         self._always[model] = reply
 
+    def queued(self, model: str) -> int:
+        """Return how many replies wait in the queue of `model`."""
+        return len(self._queues[model])
+
     def open_gate(self, name: str) -> None:
         """Let everything that waits at `name` go on, now and later."""
         self._gates[name].set()
@@ -171,7 +175,7 @@ class ScriptedProvider:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             return False
         if document.get("stream") is True and reply.status == 200 and reply.body is None and not reply.whole:
-            return await self._stream(reply, document, writer)
+            return await self._stream(reply, document, writer, seen)
         body = body_of(reply, document, seen.path)
         head_and_body = whole_of(reply.status, reply.headers, body)
         if reply.fault == "cut":
@@ -183,7 +187,9 @@ class ScriptedProvider:
         await _send(writer, reply, head_and_body)
         return True
 
-    async def _stream(self, reply: Reply, document: Mapping[str, object], writer: asyncio.StreamWriter) -> bool:
+    async def _stream(
+        self, reply: Reply, document: Mapping[str, object], writer: asyncio.StreamWriter, seen: Seen
+    ) -> bool:
         headers = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked", **reply.headers}
         writer.write(head_of(200, headers))
         await writer.drain()
@@ -195,6 +201,7 @@ class ScriptedProvider:
             if number == reply.after_events and reply.fault in ("cut", "clean_cut", "stall"):
                 break
             await _send(writer, reply, event, chunked=True)
+            seen.streamed_bytes += len(event)
         if reply.fault == "cut":
             return False
         if reply.fault == "stall" or reply.linger:

@@ -10,13 +10,15 @@ from urllib.parse import unquote, urlsplit
 
 
 class DelayingProxy:
-    """Delays every piece by up to `delay_s` and cuts it anywhere; `silent` swallows answers instead."""
+    """Delays every piece by up to `delay_s` and cuts it anywhere; `silent` swallows answers instead, `says` is the
+    answer to everything."""
 
     def __init__(self, target_url: str, *, rng: random.Random, delay_s: float) -> None:
         self._path = unquote(urlsplit(target_url).path)
         self._rng = rng
         self.delay_s = delay_s
         self.silent = False
+        self.says = b""
         self.connections = 0
         self.passed_on = 0
         self.port = 0
@@ -62,6 +64,8 @@ class DelayingProxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool = False
     ) -> None:
         while data := await reader.read(4096):
+            if self.says:
+                data = self.says if is_answer else data
             while data:
                 size = self._rng.randint(1, len(data))
                 await asyncio.sleep(self._rng.random() * self.delay_s)

@@ -63,7 +63,10 @@ class Reply:
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """One request as it arrived. `hung_up` is set once the client closed before the answer was complete."""
+    """One request as it arrived. `hung_up` is set once the client closed before the answer was complete.
+
+    `streamed_bytes` of events were written to it so far.
+    """
 
     method: str
     path: str
@@ -71,6 +74,7 @@ class Seen:
     body: bytes
     at_s: float
     connection: int
+    streamed_bytes: int = 0
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -178,7 +182,7 @@ def _deltas(reply: Reply) -> Iterator[dict[str, object]]:
     for word in reply.words:
         yield {"content": word}
     while reply.fault == "endless":
-        yield {"content": " more"}
+        yield {"content": " more" + "x" * reply.huge_bytes}
 
 
 def head_of(status: int, headers: Mapping[str, str]) -> bytes:

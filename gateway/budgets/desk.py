@@ -7,8 +7,10 @@ client; never decides which model is good enough (policies.decide does).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec.structs import replace
 
 from gateway.budgets.books import Budgets, Exceeded, Unavailable
 from gateway.budgets.bound import Size, plan_nanousd, size_of, tokens_of

@@ -7,7 +7,7 @@ from __future__ import annotations
 import orjson
 
 from gateway.cache.codec import StoredAnswer, assemble
-from gateway.cache.inflight import Flight
+from gateway.cache.flight import Flight
 from policies.model import REQUESTED, Catalogue, RouteClass
 from router.types import ChatRequest, Finished
 

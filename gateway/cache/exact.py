@@ -6,15 +6,16 @@ Never decides whether an answer may be stored (key.is_storable and Flow do) and 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from gateway.cache.codec import StoredAnswer, decode, encode
+from gateway.cache.lease import Lease
 from gateway.ports import Clock, Store, StoreUnavailable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """A stored answer that is still good; `age_s` since it was made."""
 
     answer: StoredAnswer
@@ -22,8 +23,7 @@ class Hit:
     age_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Miss:
+class Miss(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing usable; `is_store_down` when the shared store could not be asked."""
 
     is_store_down: bool = False
@@ -64,6 +64,23 @@ class ExactCache:
             raw = await self._store.get(store_key(key, tenant=tenant))
         except StoreUnavailable:
             return Miss(is_store_down=True)
+        return self._read(key, raw, max_age_s)
+
+    async def fetch_or_claim(
+        self, key: str, lease: Lease, *, tenant: str, max_age_s: float | None
+    ) -> tuple[Hit | Miss, bool]:
+        """Claim `lease` and look into the shared store, in one round trip; return also whether the lease is ours.
+
+        After a cancel it may be: give it up.
+        """
+        name = store_key(key, tenant=tenant)
+        try:
+            raw, is_ours = await self._store.get_or_claim(name, lease.name, lease.token, ttl_s=lease.ttl_s)
+        except StoreUnavailable:
+            return Miss(is_store_down=True), False
+        return self._read(key, raw, max_age_s), is_ours
+
+    def _read(self, key: str, raw: bytes | None, max_age_s: float | None) -> Hit | Miss:
         answer = decode(raw) if raw is not None else None
         if answer is None:
             return Miss()
@@ -83,13 +100,9 @@ class ExactCache:
         while self._held_bytes > self._max_bytes:
             self._drop(next(iter(self._memory)))
 
-    async def share(self, key: str, answer: StoredAnswer, *, tenant: str) -> bool:
-        """Put into the shared store; False when it could not be reached."""
-        try:
-            await self._store.put(store_key(key, tenant=tenant), encode(answer), ttl_s=answer.ttl_s)
-        except StoreUnavailable:
-            return False
-        return True
+    def share(self, key: str, answer: StoredAnswer, *, tenant: str) -> None:
+        """Put into the shared store without waiting; lost where that is away."""
+        self._store.put_soon(store_key(key, tenant=tenant), encode(answer), ttl_s=answer.ttl_s)
 
     def _drop(self, key: str) -> None:
         answer = self._memory.pop(key, None)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from itertools import count
 from typing import Protocol, TypeVar
 
-from gateway.ports import Clock, Spawner, StoreUnavailable
-from gateway.supervisor import SupervisorClosed
+import msgspec
+
+from gateway.ports import Clock, StoreUnavailable
 
 POLL_S = 0.02
 """How often who waits looks for the answer; half a turn of it is what joining costs on average."""
@@ -23,82 +23,84 @@ Found = TypeVar("Found")
 
 
 class Claims(Protocol):
-    """Named claims with expiry, shared by every worker. Both raise StoreUnavailable."""
+    """Named claims with expiry, shared by every worker."""
 
     async def claim(self, key: str, value: bytes, *, ttl_s: float) -> bool:
-        """Claim `key` for `ttl_s` seconds unless somebody has; return whether it is ours."""
+        """Claim `key` for `ttl_s` seconds unless somebody has; return whether it is ours. Raises StoreUnavailable."""
         ...
 
-    async def release(self, key: str, value: bytes) -> bool:
-        """Give `key` up if it still holds `value`; return whether it did."""
+    def release_soon(self, key: str, value: bytes) -> None:
+        """Give `key` up if it still holds `value`, without waiting, in order with what was stored before."""
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """A claim that is ours until it is given up or expires."""
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim, ours or to be made; it is over when it is given up or `ttl_s` has passed."""
 
     name: str
     token: bytes
+    ttl_s: float
+
+
+class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody else has the claim that `lease` was to make."""
+
+    lease: Lease
 
 
 class Leases:
     """Makes callers of one key wait for each other, up to `wait_s`; 0 lets nobody wait."""
 
-    def __init__(self, claims: Claims, clock: Clock, spawner: Spawner, *, wait_s: float) -> None:
+    def __init__(self, claims: Claims, clock: Clock, *, wait_s: float) -> None:
         self._claims = claims
         self._clock = clock
-        self._spawner = spawner
         self._wait_s = wait_s
+        self._owner = b""
+        self._numbers = count()
 
     @property
     def is_on(self) -> bool:
         """Whether anybody waits at all."""
         return self._wait_s > 0
 
-    async def take(
-        self, name: str, look: Callable[[], Awaitable[Found | None]], *, left_s: float | None
-    ) -> Lease | Found | None:
-        """Return a lease of ours, what `look` found meanwhile, or None: then call without one.
+    def draw(self, key: str, *, tenant: str) -> Lease:
+        """Return a lease of its own token, which nobody has claimed yet. A crashed holder's ends after `wait_s`."""
+        self._owner = self._owner or secrets.token_bytes(12)  # not before the fork that makes us a worker
+        token = self._owner + b"%d" % next(self._numbers)
+        return Lease(name=lease_name(key, tenant=tenant), token=token, ttl_s=self._wait_s)
 
-        Waits at most `wait_s`, and `left_s` where that is less. A crashed holder's lease ends by itself after
-        `wait_s`. On cancel a claim that was under way is given up.
+    async def wait(
+        self, lease: Lease, look: Callable[[], Awaitable[Found | None]], *, left_s: float | None
+    ) -> Lease | Found | None:
+        """Wait for what somebody else has the lease for: return what `look` found, the lease once it is ours, or None.
+
+        None: call without one. Waits at most `wait_s`, and `left_s` where that is less. On cancel a claim that was
+        under way is given up.
         """
-        lease = Lease(name=name, token=secrets.token_bytes(12))
         until_s = self._clock.monotonic() + min(self._wait_s, self._wait_s if left_s is None else left_s)
-        has_waited = False
         try:
-            while not await self._claims.claim(name, lease.token, ttl_s=self._wait_s):
-                if self._clock.monotonic() + POLL_S >= until_s:
-                    return None
+            while self._clock.monotonic() + POLL_S < until_s:
                 await self._clock.sleep(POLL_S)
-                has_waited = True
                 found = await look()
                 if found is not None:
                     return found
-            # Whoever had the lease stored the answer before giving it up.
-            found = await look() if has_waited else None
+                if await self._claims.claim(lease.name, lease.token, ttl_s=lease.ttl_s):
+                    # Whoever had the lease stored the answer before giving it up.
+                    found = await look()
+                    if found is None:
+                        return lease
+                    self.give_up(lease)
+                    return found
         except StoreUnavailable:
             return None
         except asyncio.CancelledError:
             self.give_up(lease)
             raise
-        if found is not None:
-            self.give_up(lease)
-            return found
-        return lease
+        return None
 
     def give_up(self, lease: Lease) -> None:
-        """Release in a task of its own; where that cannot be, it expires."""
-        with suppress(SupervisorClosed):
-            self._spawner.spawn(self.release(lease), name="lease-release")
-
-    async def release(self, lease: Lease) -> None:
-        """Give the lease up, if it is still ours."""
-        try:
-            await self._claims.release(lease.name, lease.token)
-        except StoreUnavailable:
-            return
+        """Release it soon, if it is ours; where that cannot be, it expires."""
+        self._claims.release_soon(lease.name, lease.token)
 
 
 def lease_name(key: str, *, tenant: str) -> str:

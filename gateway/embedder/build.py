@@ -1,6 +1,6 @@
 """Writes the encoder's ONNX file, once, in a short-lived process, so that onnx takes no memory in the one that serves.
 
-`python -m gateway.embedder.build FILE`; must not be imported for anything but its `ensure`.
+`python -m gateway.embedder.build FILE PRECISION`; must not be imported for anything but its `ensure`.
 """
 
 from __future__ import annotations
@@ -11,26 +11,33 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gateway.embedder.weights import WEIGHTS_FILE, WEIGHTS_SHA256, WeightsUnusable, find_model, read_shape, read_tensors
+from gateway.embedder.weights import (
+    WEIGHTS_FILE,
+    Precision,
+    WeightsUnusable,
+    embedder_id,
+    find_model,
+    read_shape,
+    read_tensors,
+)
 
 DATA_SUFFIX = ".data"
 """The constants lie in a file beside the graph, which onnxruntime maps instead of copying."""
 GRAPH_VERSION = 1
 """Raise it with every change of gateway/embedder/graph.py: files of another version are built anew."""
-FILE_NAME = f"minilm-float32-{WEIGHTS_SHA256[:12]}-{GRAPH_VERSION}.onnx"
 BUILD_LIMIT_S = 120.0
 
 
-def ensure(directory: Path) -> Path:
+def ensure(directory: Path, precision: Precision) -> Path:
     """Return the ONNX file in `directory`, building it if it is not there (a second or two, 90 MB).
 
     Does not verify the weights: gateway.embedder.minilm did. Raises WeightsUnusable, with what the builder said last.
     """
-    file = directory / FILE_NAME
+    file = directory / f"{embedder_id(precision)}-{GRAPH_VERSION}.onnx"
     if file.exists():
         return file
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "gateway.embedder.build", str(file)]
+    command = [sys.executable, "-m", "gateway.embedder.build", str(file), precision]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=BUILD_LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -41,16 +48,19 @@ def ensure(directory: Path) -> Path:
     return file
 
 
-def write(file: Path) -> None:
+def write(file: Path, precision: Precision) -> None:
     """Build the graph into `file`, which appears whole or not at all. Raises WeightsUnusable, ImportError, OSError."""
     graph = importlib.import_module("gateway.embedder.graph")
     model = find_model()
     data = file.with_suffix(DATA_SUFFIX)
     with tempfile.TemporaryDirectory(dir=file.parent) as made:
-        graph.save(read_tensors(model / WEIGHTS_FILE), read_shape(model), Path(made) / file.name, data=data.name)
+        built = graph.build(read_tensors(model / WEIGHTS_FILE), read_shape(model))
+        if precision == "int8":
+            built = graph.quantised(built, Path(made))
+        graph.save(built, Path(made) / file.name, data=data.name)
         (Path(made) / data.name).replace(data)
         (Path(made) / file.name).replace(file)
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), "int8" if sys.argv[2] == "int8" else "float32")

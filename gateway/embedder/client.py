@@ -18,7 +18,7 @@ from gateway.supervisor import Supervisor
 from router.usage import BYTES_PER_TOKEN
 
 MOST_SILENT: Final = 8
-"""So many questions in a row without any answer, and the process counts as gone: its kernel would take more for ever."""
+"""So many questions in a row without any answer, and the process counts as gone: its kernel would go on taking them."""
 GREETING_LIMIT_S: Final = 1.0
 
 
@@ -50,7 +50,7 @@ class _Link(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.end("it does not read its questions")
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.end("the connection was closed")
 
     def write(self, frame: bytes) -> None:
@@ -60,6 +60,9 @@ class _Link(asyncio.Protocol):
     def end(self, reason: str) -> None:
         if not self.ended.done():
             self.ended.set_result(reason)
+        if not self.greeted.done():
+            self.greeted.set_exception(EmbedderUnavailable(reason))
+            self.greeted.exception()  # heard: nobody may be waiting for it
         if self._transport is not None:
             self._transport.abort()
 
@@ -113,6 +116,11 @@ class EmbedderClient:
         """Return "up" while there is a connection."""
         return "down" if self._link is None else "up"
 
+    @property
+    def reason(self) -> str:
+        """Return why there is no connection, or was none the last time."""
+        return self._reason
+
     def start(self) -> None:
         """Connect, and again whenever the process has gone, until the supervisor closes."""
         self._supervisor.spawn(self._keep_connected(), name="embedder link")
@@ -162,7 +170,7 @@ class EmbedderClient:
             try:
                 link = await self._connect()
             except (OSError, TimeoutError, EmbedderUnavailable) as error:
-                self._reason = f"cannot connect: {error or type(error).__name__}"
+                self._reason = f"cannot connect: {str(error) or type(error).__name__}"
             else:
                 await self._use(link)
             if self._told is not None or self._clock.monotonic() - began_s >= self._first_wait_s:
@@ -175,11 +183,9 @@ class EmbedderClient:
         async with asyncio.timeout(GREETING_LIMIT_S):
             _, link = await loop.create_unix_connection(lambda: _Link(self._take), str(self._path))
             try:
-                done, _ = await asyncio.wait({link.greeted, link.ended}, return_when=asyncio.FIRST_COMPLETED)
-                if link.greeted not in done:
-                    raise EmbedderUnavailable(link.ended.result())
-                if link.greeted.result() != self._expected:
-                    raise EmbedderUnavailable(f"it embeds by {link.greeted.result().embedder_id}, not by {self.id}")
+                greeting = await link.greeted
+                if greeting != self._expected:
+                    raise EmbedderUnavailable(f"it embeds by {greeting.embedder_id}, not by {self.id}")
             except BaseException:
                 link.end("not wanted")
                 raise

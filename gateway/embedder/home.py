@@ -14,9 +14,10 @@ from typing import Final, NoReturn
 
 from gateway.embedder.frames import Greeting
 from gateway.embedder.weights import (
-    EMBEDDER_ID,
     WEIGHTS_FILE,
+    Precision,
     WeightsUnusable,
+    embedder_id,
     find_model,
     read_shape,
     verify,
@@ -36,12 +37,13 @@ class EmbedderHome:
 
     folder: Path
     socket: Path
+    precision: Precision
 
     @classmethod
-    def of(cls, data_dir: Path) -> EmbedderHome:
+    def of(cls, data_dir: Path, precision: Precision = "int8") -> EmbedderHome:
         """Return the places; makes nothing."""
         folder = data_dir.absolute() / "embedder"
-        return cls(folder=folder, socket=socket_path(folder / "embedder.sock"))
+        return cls(folder=folder, socket=socket_path(folder / "embedder.sock"), precision=precision)
 
     def prepare(self) -> None:
         """Check libraries and weights (0.2 s of hashing) and make the folders. Raises CannotEmbed."""
@@ -59,15 +61,15 @@ class EmbedderHome:
 
     def command(self) -> tuple[str, ...]:
         """Return what runs the process."""
-        return (sys.executable, "-m", "gateway.embedder.process", str(self.folder), str(self.socket))
+        return (sys.executable, "-m", "gateway.embedder.process", str(self.folder), str(self.socket), self.precision)
 
     def become(self) -> NoReturn:
         """Turn this (forked) process into the embedder: exec leaves the parent's memory and sockets behind."""
         command = self.command()
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 - a shell would only be in the way
 
 
-def expected_greeting() -> Greeting:
+def expected_greeting(precision: Precision) -> Greeting:
     """Return what the process of these files greets with; reads two small files. Raises WeightsUnusable."""
     shape = read_shape(find_model())
-    return Greeting(embedder_id=EMBEDDER_ID, dim=shape.hidden, window=shape.window)
+    return Greeting(embedder_id=embedder_id(precision), dim=shape.hidden, window=shape.window)

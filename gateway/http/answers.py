@@ -6,6 +6,7 @@ import orjson
 from aiohttp import web
 
 from gateway.delivery import Reply
+from gateway.http.ready import whole_answer
 from gateway.http.sse import send_events
 from gateway.http.state import Services
 from gateway.http.wire import answer_headers
@@ -17,10 +18,12 @@ _OURS = frozenset({"content-type", "content-length", "cache-control", "x-request
 async def deliver(http: web.Request, services: Services, reply: Reply) -> web.StreamResponse:
     """Send a reply with its headers."""
     headers = answer_headers(reply.trail, now_s=services.clock.monotonic())
-    headers.update((k, v) for k, v in reply.provider_headers.items() if k.lower() not in _OURS)
+    for name, value in reply.provider_headers.items():
+        if name.lower() not in _OURS:
+            headers[name] = value
     if reply.blocks is not None:
         return await send_events(http, reply.blocks, headers)
-    return web.Response(body=reply.body, content_type="application/json", headers=headers)
+    return whole_answer(http, reply.body or b"", headers)
 
 
 def dry_run(services: Services, ask: Ask) -> web.Response:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.cache.codec import DONE, disassemble, event
 from gateway.errors import RequestFailed, http_failure
-from gateway.http.sse import event_response
+from gateway.http.ready import event_stream
 from gateway.http.state import REQUEST_ID, Services
 from gateway.http.wire import cache_control_of, deadline_of, session_of, tags_of, traceparent_of, usd
 from gateway.interactions import Interaction, Posted
@@ -65,7 +65,7 @@ def send_whole(value: Mapping[str, object], report: PipelineReport, request_id: 
 
 async def send_named(http: web.Request, interaction: Interaction) -> web.StreamResponse:
     """Send the run's events under their own names; the last is `pipeline.completed` with the whole result."""
-    response = event_response({"x-request-id": interaction.posted.request_id})
+    response = event_stream(http, {"x-request-id": interaction.posted.request_id})
     with suppress(ConnectionError):
         async with interaction.running() as run:
             await response.prepare(http)
@@ -77,7 +77,7 @@ async def send_named(http: web.Request, interaction: Interaction) -> web.StreamR
 
 async def _send_chat(http: web.Request, interaction: Interaction, *, include_usage: bool) -> web.StreamResponse:
     """Send progress as comments, which every client skips, then the answer as one chunk."""
-    response = event_response({"x-request-id": interaction.posted.request_id})
+    response = event_stream(http, {"x-request-id": interaction.posted.request_id})
     with suppress(ConnectionError):
         async with interaction.running() as run:
             await response.prepare(http)

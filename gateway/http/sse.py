@@ -7,34 +7,33 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-
-def event_response(headers: Mapping[str, str]) -> web.StreamResponse:
-    """Return an unprepared response for events; no proxy on the way may buffer it."""
-    return web.StreamResponse(
-        headers={
-            **headers,
-            "Content-Type": "text/event-stream; charset=utf-8",
-            "Cache-Control": "no-cache",
-            "X-Accel-Buffering": "no",
-        }
-    )
+from gateway.cache.codec import DONE
+from gateway.http.ready import event_stream
 
 
 async def send_events(
     request: web.Request, blocks: AsyncGenerator[bytes, None], headers: Mapping[str, str]
 ) -> web.StreamResponse:
     """Send every block. A client that leaves closes `blocks` early, which is how its owner learns of it."""
-    response = event_response(headers)
+    response = event_stream(request, headers)
     async with aclosing(blocks) as source:
         try:
             # Begun before the client can be found gone: a generator that never ran does not hear of being closed.
             first = await anext(source, b"")
             await response.prepare(request)
-            await response.write(first)
+            await _send(response, first)
             async for block in source:
-                await response.write(block)
+                await _send(response, block)
             await response.write_eof()
         except ConnectionError:
             # Gone between two writes; aclosing tells the source, nothing is left to answer.
             pass
     return response
+
+
+async def _send(response: web.StreamResponse, block: bytes) -> None:
+    """Send a block; the one that ends in `[DONE]` takes the end of the body with it."""
+    if block.endswith(DONE):
+        await response.write_eof(block)
+    else:
+        await response.write(block)

@@ -167,33 +167,41 @@ def usd(nanousd: int) -> str:
 
 
 def answer_headers(trail: Trail, *, now_s: float) -> dict[str, str]:
-    """Return what an answer says of itself (wire.md); a stream's cost is not known yet and is left out."""
+    """Return what an answer says of itself (wire.md); a stream's cost is not known yet and is left out.
+
+    So is who answers where the head goes out with a heartbeat, before anybody has: the chunks name the model.
+    """
     route_class = trail.route_class
-    model, provider, _, simulated, _ = trail.answered_by()
-    overhead_s = max(0.0, now_s - trail.ask.received_s - trail.provider_wait_s())
     headers = {
         "x-request-id": trail.ask.request_id,
         "x-foreword-cache": trail.cache,
         "Cache-Status": _cache_status(trail),
-        "x-foreword-model": model,
         "x-foreword-attempts": str(trail.attempts_so_far()),
-        "x-foreword-overhead-ms": f"{overhead_s * 1000:.3f}",
     }
+    if not trail.is_unanswered:
+        headers.update(_answered_headers(trail, now_s))
     if route_class is not None:
         headers["x-foreword-route"] = route_class.route.name
         headers["x-foreword-policy"] = f"{route_class.policy}@{route_class.policy_version}"
     headers["x-foreword-reason"] = trail.plan.reason if trail.plan is not None else trail.cache
     if trail.stored is not None:
         headers["Age"] = str(int(trail.age_s))
-    if simulated:
-        headers["x-foreword-simulated"] = "1"
-    if provider:
-        headers["x-foreword-provider"] = provider
     flight = trail.flight
     if flight is None or flight.finished is not None:
         cost = trail.cost_nanousd()
         headers["x-foreword-cost-usd"] = "unknown" if cost is None else usd(cost)
         headers["x-foreword-saved-usd"] = usd(trail.saved_nanousd())
+    return headers
+
+
+def _answered_headers(trail: Trail, now_s: float) -> dict[str, str]:
+    model, provider, _, simulated, _ = trail.answered_by()
+    overhead_s = max(0.0, now_s - trail.ask.received_s - trail.provider_wait_s())
+    headers = {"x-foreword-model": model, "x-foreword-overhead-ms": f"{overhead_s * 1000:.3f}"}
+    if simulated:
+        headers["x-foreword-simulated"] = "1"
+    if provider:
+        headers["x-foreword-provider"] = provider
     return headers
 
 

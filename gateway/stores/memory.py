@@ -74,8 +74,17 @@ class MemoryStore:
         """Return the value, or None where there is none or it has expired. Never waits."""
         return self.peek(key)
 
+    async def get_or_claim(self, key: str, claim: str, token: bytes, *, ttl_s: float) -> tuple[bytes | None, bool]:
+        """Claim `claim` unless somebody has, then get `key`; return its value and whether the claim is ours."""
+        is_ours = await self.claim(claim, token, ttl_s=ttl_s)
+        return self.peek(key), is_ours
+
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Store for `ttl_s` seconds, replacing; 0 or less only deletes. Never waits."""
+        self.put_soon(key, value, ttl_s=ttl_s)
+
+    def put_soon(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        """Store for `ttl_s` seconds, replacing; 0 or less only deletes."""
         if key in self._values:
             self._drop(key)
         if ttl_s <= 0 or _cost(key, value) > self._max_bytes:
@@ -93,10 +102,14 @@ class MemoryStore:
 
     async def release(self, key: str, value: bytes) -> bool:
         """Delete `key` if it holds `value`; return whether it did. Never waits."""
-        if self.peek(key) != value:
-            return False
-        self._drop(key)
-        return True
+        is_there = self.peek(key) == value
+        self.release_soon(key, value)
+        return is_there
+
+    def release_soon(self, key: str, value: bytes) -> None:
+        """Delete `key` if it holds `value`."""
+        if self.peek(key) == value:
+            self._drop(key)
 
     async def delete(self, keys: Sequence[str]) -> int:
         """Delete and return how many existed. Never waits."""

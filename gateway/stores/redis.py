@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Self
 
 from gateway.clock import SystemClock
-from gateway.lane import Command, Lane, Refused, State, Transition
+from gateway.lane import Command, Lane, Refused, Standing, Transition
 from gateway.ports import Clock, StoreUnavailable
 from gateway.redis_link import Connection
 from gateway.redis_replies import elements, integer, mapping, optional, pair, text
@@ -22,6 +22,9 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL
 OnCall = Callable[[str, float, bool], None]
 """Told of every call that was waited for to its end: operation, seconds, whether it failed."""
 _OPERATIONS = {"GET": "get", "SET": "put", "UNLINK": "delete", "XADD": "append", "XRANGE": "read"}
+_GROWING = frozenset({"SET", "XADD", "HSET", "HSETNX"})
+_FULL = frozenset({"OOM", "OutOfMemoryError"})
+_ROOM_WRITES = 8
 
 
 def _ignore(operation: str, seconds: float, has_failed: bool, /) -> None: ...
@@ -47,12 +50,13 @@ class RedisStore:
     ) -> None:
         self._clock = clock or SystemClock()
         self._on_call = on_call
+        self._room = _Room(on_transition)
         self._lane = Lane(
             Connection(url, ping_timeout_s=timeout_s),
             supervisor=supervisor,
             timeout_s=timeout_s,
             probe_interval_s=probe_interval_s,
-            on_transition=on_transition,
+            on_transition=self._room.moved,
         )
 
     @classmethod
@@ -70,28 +74,40 @@ class RedisStore:
         return cls(url, supervisor=supervisor, timeout_s=timeout_s, on_transition=on_transition, clock=clock)
 
     @property
-    def state(self) -> State:
-        """Return "down" from the first failure until a probe has succeeded."""
-        return self._lane.state
+    def state(self) -> Standing:
+        """Return "down" from the first failure until a probe has succeeded, "full" while it has no room for writes."""
+        return "full" if self._lane.state == "up" and self._room.is_full else self._lane.state
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None where there is none or it has expired. Raises StoreUnavailable."""
         return optional(await self._ask("GET", key))
 
+    async def get_or_claim(self, key: str, claim: str, token: bytes, *, ttl_s: float) -> tuple[bytes | None, bool]:
+        """Claim `claim` unless somebody has, then get `key`; return its value and whether the claim is ours.
+
+        One round trip, for keys of one slot. Raises StoreUnavailable, after which the claim may be ours."""
+        claimed, value = await self._ask_all((_claim(claim, token, ttl_s), ("GET", key)))
+        return optional(value), claimed is not None
+
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Store for `ttl_s` seconds, replacing; 0 or less only deletes. Raises StoreUnavailable."""
-        if ttl_s <= 0:
-            await self._ask("UNLINK", key)
-        else:
-            await self._ask("SET", key, value, "PX", max(1, round(ttl_s * 1000)))
+        await self._ask(*_put(key, value, ttl_s))
+
+    def put_soon(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        """Store without waiting, in order with other calls; lost where the server is away or refuses."""
+        self._post(_put(key, value, ttl_s))
 
     async def claim(self, key: str, value: bytes, *, ttl_s: float) -> bool:
         """Put unless there is a value; return whether it was put. Raises StoreUnavailable, after which it may be."""
-        return await self._ask("SET", key, value, "NX", "PX", max(1, round(ttl_s * 1000))) is not None
+        return await self._ask(*_claim(key, value, ttl_s)) is not None
 
     async def release(self, key: str, value: bytes) -> bool:
         """Delete `key` if it holds `value`, atomically; return whether it did. Raises StoreUnavailable."""
         return integer(await self._ask("EVAL", _RELEASE, 1, key, value)) == 1
+
+    def release_soon(self, key: str, value: bytes) -> None:
+        """Delete `key` if it holds `value`, without waiting, in order with other calls."""
+        self._post(("EVAL", _RELEASE, 1, key, value))
 
     async def delete(self, keys: Sequence[str]) -> int:
         """Delete and return how many existed. Raises StoreUnavailable."""
@@ -173,15 +189,61 @@ class RedisStore:
         try:
             replies = await self._lane.ask(*commands)
         except StoreUnavailable:
-            self._on_call(_operation(commands), self._clock.monotonic() - started_s, True)
+            self._note(commands, started_s, None)
             raise
-        has_failed = any(isinstance(reply, Refused) for reply in replies)
-        self._on_call(_operation(commands), self._clock.monotonic() - started_s, has_failed)
+        self._note(commands, started_s, replies)
         return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
+    def _post(self, command: Command) -> None:
+        started_s = self._clock.monotonic()
+        self._lane.post(command, told=lambda replies: self._note((command,), started_s, replies))
 
-def _operation(commands: Sequence[Command]) -> str:
-    return _OPERATIONS.get(str(commands[0][0]), "other")
+    def _note(self, commands: Sequence[Command], started_s: float, replies: Sequence[object] | None) -> None:
+        has_failed = replies is None
+        if replies is not None:
+            self._room.note(commands, replies)
+        for reply in replies or ():
+            has_failed = has_failed or isinstance(reply, Refused)
+        operation = _OPERATIONS.get(str(commands[-1][0]), "other")
+        self._on_call(operation, self._clock.monotonic() - started_s, has_failed)
+
+
+def _put(key: str, value: bytes, ttl_s: float) -> Command:
+    return ("UNLINK", key) if ttl_s <= 0 else ("SET", key, value, "PX", max(1, round(ttl_s * 1000)))
+
+
+def _claim(key: str, value: bytes, ttl_s: float) -> Command:
+    return ("SET", key, value, "NX", "PX", max(1, round(ttl_s * 1000)))
+
+
+class _Room:
+    """Whether the server has room for what is written, told once each way; any other transition is passed on."""
+
+    def __init__(self, on_transition: Callable[[Transition], None] | None) -> None:
+        self._on_transition = on_transition
+        self._accepted = 0
+        self.is_full = False
+
+    def moved(self, transition: Transition) -> None:
+        """Take a transition of the lane: what was known of a server that went away is not known any more."""
+        self.is_full = False
+        if self._on_transition is not None:
+            self._on_transition(transition)
+
+    def note(self, commands: Sequence[Command], replies: Sequence[object]) -> None:
+        """Learn from replies. At the brink small writes pass and large ones do not: several in a row must pass."""
+        if not self.is_full and not any(isinstance(reply, Refused) for reply in replies):
+            return
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, Refused) and reply.code in _FULL:
+                self._accepted = 0
+                if not self.is_full:
+                    self.moved(Transition(state="full", reason=f"{command[0]!s} refused: out of memory"))
+                    self.is_full = True
+            elif command[0] in _GROWING and not isinstance(reply, Refused):
+                self._accepted += 1
+        if self.is_full and self._accepted >= _ROOM_WRITES:
+            self.moved(Transition(state="up", reason="writes are accepted again"))
 
 
 def _accepted(command: Command, reply: object) -> object:

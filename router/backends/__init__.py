@@ -33,7 +33,7 @@ def _openai_wire(settings: BackendSettings, _clock: Clock, _deployments: LiteLLM
 def _litellm(settings: BackendSettings, _clock: Clock, deployments: LiteLLMDeployments) -> Backend:
     from router.backends.litellm import LiteLLMBackend
 
-    return LiteLLMBackend(deployments.router, connect_s=settings.connect_s)
+    return LiteLLMBackend(deployments.router, connect_s=settings.connect_s, max_answer_bytes=settings.max_answer_bytes)
 
 
 def _simulated(settings: BackendSettings, clock: Clock, _deployments: LiteLLMDeployments) -> Backend:

@@ -27,12 +27,23 @@ _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
 class LiteLLMBackend:
-    """A row of backends/. `connect_s` bounds connecting, `read_s` the wait for bytes; the caller owns the deadline."""
+    """A row of backends/. `connect_s` bounds connecting, `read_s` the wait for bytes; the caller owns the deadline.
 
-    def __init__(self, router: LiteLLMRouter, *, connect_s: float = 5.0, read_s: float = 600.0) -> None:
+    `max_answer_bytes` bounds streams too: LiteLLM keeps all that it has read of one.
+    """
+
+    def __init__(
+        self,
+        router: LiteLLMRouter,
+        *,
+        connect_s: float = 5.0,
+        read_s: float = 600.0,
+        max_answer_bytes: int = 8 * 1024 * 1024,
+    ) -> None:
         self._router = router
         self._timeout = litellm_door.timeout(connect_s=connect_s, read_s=read_s)
-        self._client = litellm_door.http_client(connect_s=connect_s, read_s=read_s)
+        self._client = litellm_door.http_client(connect_s=connect_s, read_s=read_s, max_bytes=max_answer_bytes)
+        self._max_answer_bytes = max_answer_bytes
         litellm_door.use_for_sdk(self._client)
 
     async def send(self, call: Call) -> Whole | Streamed:
@@ -62,7 +73,10 @@ class LiteLLMBackend:
             except litellm_door.CALL_ERRORS as error:
                 raise _provider_error(error, call, responses) from None
         if (stream := litellm_door.stream_in(answer)) is not None:
-            return Streamed(chunks=_Chunks(stream, call, responses), headers={"content-type": "text/event-stream"})
+            return Streamed(
+                chunks=_Chunks(stream, call, responses, self._max_answer_bytes),
+                headers={"content-type": "text/event-stream"},
+            )
         body = orjson.dumps(_answer(litellm_door.document_in(answer), call))
         return Whole(body=body, headers={"content-type": "application/json"})
 
@@ -74,10 +88,10 @@ class LiteLLMBackend:
 class _Chunks:
     """LiteLLM's chunks as the wire bytes of OpenAI's events. `aclose` drops the connection, begun or not."""
 
-    def __init__(self, stream: ChunkStream, call: Call, responses: list[HttpResponse]) -> None:
+    def __init__(self, stream: ChunkStream, call: Call, responses: list[HttpResponse], max_bytes: int) -> None:
         self._stream = stream
         self._responses = responses
-        self._events = _events(stream, call, responses)
+        self._events = _events(stream, call, responses, max_bytes)
 
     def __aiter__(self) -> Self:
         return self
@@ -93,7 +107,9 @@ class _Chunks:
             await response.aclose()
 
 
-async def _events(stream: ChunkStream, call: Call, responses: list[HttpResponse]) -> AsyncGenerator[bytes, None]:
+async def _events(
+    stream: ChunkStream, call: Call, responses: list[HttpResponse], max_bytes: int
+) -> AsyncGenerator[bytes, None]:
     """Yield the events, usage last and on its own, then [DONE].
 
     LiteLLM invents finish_reason "stop" where a provider's stream merely ends; unless the provider said it, that is a
@@ -101,6 +117,7 @@ async def _events(stream: ChunkStream, call: Call, responses: list[HttpResponse]
     """
     usage: object = None
     frame: dict[str, object] = {}
+    said_bytes = 0
     try:
         async for chunk in stream:
             document = chunk.model_dump(exclude_none=True)
@@ -110,6 +127,9 @@ async def _events(stream: ChunkStream, call: Call, responses: list[HttpResponse]
             is_last = any(choice["finish_reason"] is not None for choice in choices)
             if is_last and not litellm_door.is_finished(stream):
                 raise ProviderError("the provider's stream ended before its end", kind="cut", source="gateway")
+            said_bytes += sum(len(orjson.dumps(choice.get("delta"))) for choice in choices)
+            if said_bytes > max_bytes:
+                raise _too_much(call, max_bytes)
             if is_last or any(choice.get("delta") for choice in choices):
                 yield _event({**frame, "choices": choices})
     except litellm_door.CALL_ERRORS as error:
@@ -217,6 +237,10 @@ def _provider_error(error: Exception, call: Call, responses: list[HttpResponse])
     if kind in ("context_length", "content_policy") or (document is None and status is None):
         found.kind = kind
     return found
+
+
+def _too_much(call: Call, max_bytes: int) -> ProviderError:
+    return _of_gateway(f"{call.deployment.provider} sent an answer of more than {max_bytes} bytes", "malformed")
 
 
 def _of_gateway(message: str, kind: ErrorKind, *, status: int | None = None, code: str | None = None) -> ProviderError:

@@ -1,4 +1,4 @@
-"""Sends calls to OpenAI-shaped providers over one shared HTTP session, bytes through.
+"""Sends calls to OpenAI-shaped providers over one shared pool of connections, bytes through.
 
 Must not retry, follow a redirect, read a proxy from the environment, or let a key out of the Authorization header.
 """
@@ -12,8 +12,10 @@ from typing import Self
 
 import aiohttp
 
+from policies.model import Dialect
 from router.errors import ProviderError
 from router.provider_errors import error_of_response
+from router.provider_link import Answer, ProviderLink, Target
 from router.rewrite import provider_body
 from router.types import Call, Deployment, Streamed, Whole
 
@@ -47,7 +49,7 @@ _READ_FROM_ERRORS = {name: name for name in ("date", "retry-after", "retry-after
 class OpenAIWire:
     """The backend for deployments whose provider speaks OpenAI's HTTP API at `api_base`.
 
-    The session is made on the first call, in the loop that makes it, so that nothing is open before a fork.
+    The pool is made on the first call, in the loop that makes it, so that nothing is open before a fork.
     `connect_s` bounds waiting for a free connection and making one; answers have no time limit here.
     """
 
@@ -63,7 +65,8 @@ class OpenAIWire:
         self._max_connections = max_connections
         self._max_answer_bytes = max_answer_bytes
         self._user_agent = user_agent
-        self._session: aiohttp.ClientSession | None = None
+        self._link: ProviderLink | None = None
+        self._targets: dict[tuple[str, Dialect], tuple[Deployment, Target]] = {}
 
     async def send(self, call: Call) -> Whole | Streamed:
         """Send one call; see router.ports.Backend. A cancelled call drops its connection."""
@@ -82,50 +85,51 @@ class OpenAIWire:
                 response.close()  # keeps the connection where the body was read to its end
 
     async def close(self) -> None:
-        """Close the session and its connections; idempotent."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        """Close all connections; idempotent."""
+        link, self._link = self._link, None
+        self._targets.clear()
+        if link is not None:
+            await link.close()
 
-    async def _post(self, call: Call) -> aiohttp.ClientResponse:
-        deployment = call.deployment
+    async def _post(self, call: Call) -> Answer:
+        link = self._opened()
+        target = self._target(link, call.deployment, call.request.dialect)
+        trace = call.traceparent
+        if trace is not None and not _TRACEPARENT.fullmatch(trace):
+            trace = None
         try:
-            return await self._opened().post(
-                deployment.api_base + _PATHS[call.request.dialect],
-                data=provider_body(call),
-                headers=self._headers(call),
-                allow_redirects=False,
-            )
+            return await link.post(target, provider_body(call), traceparent=trace)
         except (aiohttp.ClientError, OSError) as error:
-            raise _connect_failure(error, deployment) from error
+            raise _connect_failure(error, call.deployment) from error
 
-    def _headers(self, call: Call) -> dict[str, str]:
-        deployment = call.deployment
+    def _target(self, link: ProviderLink, deployment: Deployment, dialect: Dialect) -> Target:
+        """Return the prepared head of calls to the deployment, made once for each."""
+        known = self._targets.get((deployment.id, dialect))
+        if known is not None and known[0] is deployment:
+            return known[1]
+        target = link.target(deployment.api_base + _PATHS[dialect], self._headers(deployment))
+        self._targets[deployment.id, dialect] = (deployment, target)
+        return target
+
+    def _headers(self, deployment: Deployment) -> dict[str, str]:
         headers = {name: value for name, value in deployment.headers.items() if not _REFUSED_OUT.fullmatch(name)}
         headers["Content-Type"] = "application/json"
         headers["Accept-Encoding"] = "identity"  # the tail must be readable
         headers["User-Agent"] = self._user_agent
         if deployment.secret:
             headers["Authorization"] = f"Bearer {deployment.secret}"
-        if call.traceparent is not None and _TRACEPARENT.fullmatch(call.traceparent):
-            headers["traceparent"] = call.traceparent
         return headers
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections),
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_connect=self._connect_s),
-                cookie_jar=aiohttp.DummyCookieJar(),  # a provider's cookie would tie tenants together
-                trust_env=False,
-            )
-        return self._session
+    def _opened(self) -> ProviderLink:
+        if self._link is None:
+            self._link = ProviderLink(connect_s=self._connect_s, max_connections=self._max_connections)
+        return self._link
 
 
 class _Chunks:
     """The raw body of a streamed answer. A class, since a generator that never ran would not close the response."""
 
-    def __init__(self, response: aiohttp.ClientResponse, deployment: Deployment) -> None:
+    def __init__(self, response: Answer, deployment: Deployment) -> None:
         self._response = response
         self._deployment = deployment
 
@@ -146,7 +150,7 @@ class _Chunks:
         self._response.close()
 
 
-async def _refuse(response: aiohttp.ClientResponse, deployment: Deployment) -> None:
+async def _refuse(response: Answer, deployment: Deployment) -> None:
     """Raise ProviderError unless the answer is a 200."""
     if response.status != 200:
         body = await _read(response, deployment, _MAX_ERROR_BYTES, cut_off=True)
@@ -154,9 +158,7 @@ async def _refuse(response: aiohttp.ClientResponse, deployment: Deployment) -> N
         raise error_of_response(response.status, headers, body, secret=deployment.secret)
 
 
-async def _read(
-    response: aiohttp.ClientResponse, deployment: Deployment, max_bytes: int, *, cut_off: bool = False
-) -> bytes:
+async def _read(response: Answer, deployment: Deployment, max_bytes: int, *, cut_off: bool = False) -> bytes:
     """Read a body of at most `max_bytes`; more is cut off or refused. Raises ProviderError."""
     parts: list[bytes] = []
     size = 0

@@ -185,3 +185,19 @@ async def test_a_claim_of_a_crashed_owner_expires(store: AnyStore, key: str) -> 
     assert await store.claim(key, b"dead", ttl_s=0.02)
     await _gone(store, key)
     assert await store.claim(key, b"next", ttl_s=60)
+
+
+async def test_a_value_and_a_claim_are_had_in_one_call(store: AnyStore, key: str) -> None:
+    value, claim = key + "value", key + "claim"
+    assert await store.get_or_claim(value, claim, b"mine", ttl_s=60) == (None, True)
+    store.put_soon(value, b"answer", ttl_s=60)
+    store.release_soon(claim, b"another's")
+    assert await store.get_or_claim(value, claim, b"later", ttl_s=60) == (b"answer", False)
+    store.release_soon(claim, b"mine")
+    assert await store.get_or_claim(value, claim, b"later", ttl_s=60) == (b"answer", True)
+
+
+async def test_what_is_stored_soon_may_also_delete(store: AnyStore, key: str) -> None:
+    store.put_soon(key, b"x", ttl_s=60)
+    store.put_soon(key, b"x", ttl_s=0)
+    assert await store.get(key) is None

@@ -96,6 +96,7 @@ class Served:
         """Start `serve` and return once it has printed its banner and answers."""
         with (self.home / "out").open("wb") as out, (self.home / "err").open("ab") as err:
             arguments = ["--port", "0", "--workers", "2", "--no-warmer", "--simulated-latency-scale", "0"]
+            arguments += [] if "--embedder" in self.options else ["--embedder", "off"]
             self.process = subprocess.Popen(
                 [*COMMAND, "serve", *arguments, *self.flags(), *self.options],
                 stdout=out,

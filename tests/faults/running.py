@@ -4,38 +4,78 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import count
+from typing import Any, Literal
 
 import aiohttp
 
 from tests.anthropic_provider import AnthropicProvider
 from tests.e2e.serving import Served, serving
-from tests.provider import ScriptedProvider
+from tests.provider import Reply, ScriptedProvider
 
-WAITS_S = {
-    "first-token-timeout-s": 0.3,
-    "answer-timeout-s": 0.3,
+Mode = Literal["stream", "whole"]
+Backend = Literal["openai", "litellm"]
+LETTERS: Mapping[Backend, str] = {"openai": "o", "litellm": "a"}
+UPSTREAM: Mapping[Backend, str] = {"openai": "up", "litellm": "claude"}
+CAP_S = 0.3
+SETTINGS: Mapping[str, float] = {
+    "first-token-timeout-s": CAP_S,
+    "first-token-floor-s": CAP_S / 3,
+    "answer-timeout-s": CAP_S,
+    "answer-floor-s": CAP_S / 3,
     "gap-timeout-s": 0.2,
+    "drip-window-s": 0.25,
+    "drip-bytes-per-s": 100,
     "tail-timeout-s": 0.1,
     "retry-patience-s": 0.2,
     "retry-backoff-s": 0.02,
+    "breaker-open-s": 0.1,
+    "breaker-max-open-s": 0.4,
     # A busy machine is no fault of Redis.
     "redis-timeout-s": 2,
     # Every request here meets a fault: the budget, which has tests of its own, would soon be spent.
     "retry-budget-per-s": 1000,
+    "max-answer-bytes": 256 * 1024,
 }
-MAX_ANSWER_BYTES = 256 * 1024
-POLICY = """
-version: 1
-policy: default
-routes:
-  - {name: alone, match: {tag: "task=alone"}, candidates: [requested], deadline: 5s, on_cut: error}
-  - {name: fallback, match: {any: true}, candidates: [requested], fallbacks: [backup], deadline: 60s}
-"""
 BACKUP_TEXT = "From the backup."
+FALLBACKS = ("backup", "twin", "prefill", "narrow", "wide")
+INFO = {
+    "prefill": "max_input_tokens: 8192, supports_assistant_prefill: true",
+    "backup": "max_input_tokens: 100000",
+    "wide": "max_input_tokens: 100000",
+}
+ALONE = '  - {name: alone, match: {tag: "task=alone"}, candidates: [requested], deadline: 5s, on_cut: error}\n'
+REST = "  - {name: rest, match: {any: true}, candidates: [requested], fallbacks: [o-backup], deadline: 60s}\n"
+ROUTES: Mapping[str, str] = {
+    "twin": "fallbacks: [L-twin]",
+    "prefill": "fallbacks: [L-prefill]",
+    "wide": "fallbacks: [L-narrow, L-wide]",
+    "hold": "fallbacks: [L-twin], on_cut: hold",
+    "assembled": "fallbacks: [L-twin], assemble: true",
+}
+"""How a route goes on after the model that was asked for; L is the letter of its backend's groups."""
+
+
+def policy_text() -> str:
+    """Return the policy: every route once for each backend, chosen by the tag `task`."""
+    routes = [
+        f'  - {{name: {name}-{letter}, match: {{tag: "task={name}-{letter}"}}, candidates: [requested], '
+        f"{rest.replace('L-', letter + '-')}, deadline: 60s}}\n"
+        for name, rest in ROUTES.items()
+        for letter in LETTERS.values()
+    ]
+    return "version: 1\npolicy: default\nroutes:\n" + ALONE + "".join(routes) + REST
+
+
+def fallback_of(route: str, backend: Backend) -> str:
+    """Return the provider's name of the model that a route falls back to."""
+    if not route:
+        return "up-backup"
+    return f"{UPSTREAM[backend]}-{'twin' if route in ('hold', 'assembled') else route}"
 
 
 def models_file(names: Iterable[str], *, openai: str, anthropic: str, nowhere: str) -> str:
@@ -43,16 +83,16 @@ def models_file(names: Iterable[str], *, openai: str, anthropic: str, nowhere: s
 
     Groups of their own, so that what one test breaks does not cool down another's. `refused` has nobody listening.
     """
-    rows = [
-        f'{{model_name: o-{name}, litellm_params: {{model: openai/up-{name}, api_base: "{openai}"' for name in names
-    ]
-    rows += [
-        f'{{model_name: a-{name}, litellm_params: {{model: anthropic/claude-haiku-4-5, api_base: "{anthropic}"'
-        for name in names
-    ]
-    rows.append(f'{{model_name: refused, litellm_params: {{model: openai/up-refused, api_base: "{nowhere}"')
-    rows.append(f'{{model_name: backup, litellm_params: {{model: openai/up-backup, api_base: "{openai}"')
-    listed = "".join(f"  - {row}, api_key: sk-provider-secret}}}}\n" for row in rows)
+    rows = [("refused", f'openai/up-refused, api_base: "{nowhere}"', INFO["wide"])]
+    for name in (*FALLBACKS, *names):
+        info = INFO.get(name, "max_input_tokens: 8192")
+        rows.append((f"o-{name}", f'openai/up-{name}, api_base: "{openai}"', info))
+        rows.append((f"a-{name}", f'anthropic/claude-{name}, api_base: "{anthropic}"', info))
+    listed = "".join(
+        f"  - {{model_name: {group}, litellm_params: {{model: {model}, api_key: sk-provider-secret}}, "
+        f"model_info: {{{info}}}}}\n"
+        for group, model, info in rows
+    )
     return "model_list:\n" + listed
 
 
@@ -104,6 +144,23 @@ class Got:
         return error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request that a provider got; `hung_up` is set once the gateway has dropped it."""
+
+    body: Mapping[str, Any]
+    at_s: float
+    hung_up: asyncio.Event
+
+    @property
+    def model(self) -> str:
+        return str(self.body["model"])
+
+    @property
+    def is_prefill(self) -> bool:
+        return bool(self.body["messages"][-1]["role"] == "assistant")
+
+
 @dataclass(slots=True, kw_only=True)
 class Faulty:
     """The gateway process, a session with its key, and both providers."""
@@ -112,10 +169,12 @@ class Faulty:
     session: aiohttp.ClientSession = field(repr=False)
     openai: ScriptedProvider
     anthropic: AnthropicProvider
+    numbers: Iterator[int] = field(default_factory=count)
 
-    async def chat(self, model: str, *, stream: bool, text: str = "hi", route: str = "", **fields: object) -> Got:
-        """Send one chat request and read the answer to its end, however that comes."""
-        body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": text}], **fields}
+    async def chat(self, model: str, *, stream: bool, route: str = "", **fields: object) -> Got:
+        """Send one chat request, new to the cache, and read the answer to its end, however that comes."""
+        message = {"role": "user", "content": f"question {next(self.numbers)}"}
+        body = {"model": model, "stream": stream, "messages": [message], **fields}
         if model.startswith("a-"):
             body["max_tokens"] = 100
         headers = {"x-foreword-tags": f"task={route}"} if route else {}
@@ -128,20 +187,37 @@ class Faulty:
                 broke_off = True
             return Got(status=answer.status, headers=answer.headers, body=read, broke_off=broke_off)
 
-    def asked(self, model: str) -> int:
-        """Return how often a provider was asked for `model`, its own name for it."""
-        return sum(seen.json().get("model") == model for seen in self.openai.requests)
+    def reset(self) -> None:
+        """Forget what the providers were to say and were asked."""
+        self.openai.reset()
+        self.openai.always("up-backup", Reply(words=(BACKUP_TEXT,)))
+        self.anthropic.forget()
+
+    def asked(self, *models: str) -> list[Asked]:
+        """Return the requests for these models (providers' names; all without one), each one's in order."""
+        seen = [
+            *(Asked(body=one.json(), at_s=one.at_s, hung_up=one.hung_up) for one in self.openai.requests),
+            *(Asked(body=one.body, at_s=one.at_s, hung_up=one.hung_up) for one in self.anthropic.requests),
+        ]
+        return [one for one in seen if not models or one.model in models]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each model was asked for."""
+        return dict(Counter(one.model for one in self.asked()))
 
 
 @asynccontextmanager
 async def faulty_gateway(names: Iterable[str], *, options: tuple[str, ...] = ()) -> AsyncIterator[Faulty]:
     """Start one gateway process with a pair of model groups for each name; stop it in the end."""
-    waits = tuple(f"--{name}={seconds}" for name, seconds in WAITS_S.items())
-    limits = ("--workers=1", f"--max-answer-bytes={MAX_ANSWER_BYTES}", *waits, *options)
+    settings = tuple(f"--{name}={value}" for name, value in SETTINGS.items())
+    limits = ("--workers=1", *settings, *options)
     async with ScriptedProvider() as openai, AnthropicProvider() as anthropic, closed_port() as nowhere:
         models = models_file(names, openai=openai.api_base, anthropic=anthropic.origin, nowhere=nowhere)
         with ExitStack() as stack:
-            served = await asyncio.to_thread(stack.enter_context, serving(policy=POLICY, models=models, options=limits))
+            served = await asyncio.to_thread(
+                stack.enter_context, serving(policy=policy_text(), models=models, options=limits)
+            )
             connector = aiohttp.TCPConnector(limit=0)  # else the 101st open stream would wait for the others
             named = {"Authorization": f"Bearer {served.key}"}
             async with aiohttp.ClientSession(headers=named, connector=connector) as session:

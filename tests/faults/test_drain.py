@@ -19,7 +19,7 @@ STREAMS = 200
 
 @pytest.fixture
 async def faulty() -> AsyncIterator[Faulty]:
-    patient = ("--drain-s=30", "--gap-timeout-s=30", "--first-token-timeout-s=30")
+    patient = ("--drain-s=30", "--gap-timeout-s=30", "--first-token-timeout-s=30", "--drip-bytes-per-s=0")
     async with faulty_gateway(["plain"], options=patient) as running:
         yield running
 

@@ -1,4 +1,6 @@
-"""Redis killed, refused, hung, slow, full, or with the wrong type under a key: no request fails or waits long."""
+"""Redis killed, refused, hung, slow, failing over, full, or with the wrong type under a key: no request fails or waits
+long, it is used again without help, and each transition is one log line.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,12 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from gateway.cache.exact import store_key
+from gateway.ledger import STREAM, read_ledger
 from gateway.stores.embedded import EmbeddedRedis
 from tests.faults.stores import hung, kill, own_redis, told
 from tests.http.folding import until_shared
 from tests.http.running import MODELS, POLICY, Answer, Gateway, running_gateway
-from tests.proxy import delaying_proxy
+from tests.proxy import DelayingProxy, delaying_proxy
 
 TIMEOUT_S = 0.3
 MANY = 20
@@ -60,6 +63,13 @@ async def until_ledger_is_written(gateway: Gateway) -> None:
 
 def transitions(lines: list[EventDict]) -> list[str]:
     return [line["event"] for line in lines if line["event"].startswith("redis is")]
+
+
+def waited_long(gateway: Gateway) -> int:
+    """Count the requests that waited for Redis as long as anybody may, by our own account; none may wait twice."""
+    waits = [outcome.overhead_s for outcome in gateway.outcomes]
+    assert max(waits) < 2 * TIMEOUT_S
+    return sum(wait > TIMEOUT_S * 0.9 for wait in waits)
 
 
 async def is_shared_again(gateway: Gateway) -> None:
@@ -123,10 +133,15 @@ async def test_a_full_redis_refuses_writes_and_nobody_notices(redis: EmbeddedRed
         assert (await told(redis, "SET", "x", "y")).startswith("-OOM")
         with capture_logs() as lines:
             await ask_many(gateway, "full")
-        assert transitions(lines) == []
-        # What could be read before can be read now.
-        assert (await gateway.chat("first")).headers["x-foreword-cache"] == "hit"
-        assert await told(redis, "CONFIG", "SET", "maxmemory", "0") == "+OK"
+            assert transitions(lines) == ["redis is full"]
+            assert gateway.worker.services.details()["store"] == "redis full"
+            # What could be read before can be read now.
+            assert (await gateway.chat("first")).headers["x-foreword-cache"] == "hit"
+            assert await told(redis, "CONFIG", "SET", "maxmemory", "0") == "+OK"
+            await ask_many(gateway, "room")
+            await until_state(gateway, "up")
+        assert transitions(lines) == ["redis is full", "redis is up"]
+        assert waited_long(gateway) == 0
         await is_shared_again(gateway)
         await until_ledger_is_written(gateway)
         assert gateway.worker.ledger.dropped == 0
@@ -143,3 +158,75 @@ async def test_the_wrong_type_under_a_key_is_a_miss_that_is_mended(redis: Embedd
         assert transitions(lines) == []
         await until_shared(gateway, gateway.outcomes[0].cache_key)
         assert (await gateway.chat("first")).headers["x-foreword-cache"] == "hit"
+
+
+async def test_a_primary_that_becomes_a_replica_is_left_until_it_takes_writes(
+    redis: EmbeddedRedis, tmp_path: Path
+) -> None:
+    async with gateway_on(redis.url, tmp_path) as gateway:
+        with capture_logs() as lines:
+            assert await told(redis, "REPLICAOF", "127.0.0.1", "1") == "+OK"
+            assert (await told(redis, "SET", "x", "y")).startswith("-READONLY")
+            await ask_many(gateway, "read-only")
+            assert transitions(lines) == ["redis is down"]
+            assert await told(redis, "REPLICAOF", "NO", "ONE") == "+OK"
+            await until_state(gateway, "up")
+        assert transitions(lines) == ["redis is down", "redis is up"]
+        assert waited_long(gateway) == 0  # who was refused was told at once
+        await is_shared_again(gateway)
+        await until_ledger_is_written(gateway)
+        assert gateway.worker.ledger.dropped == 0
+
+
+async def test_a_failover_under_load_is_one_transition_however_many_steps_it_takes(
+    redis: EmbeddedRedis, tmp_path: Path
+) -> None:
+    """Killed under load; then loading; then a replica that refuses writes; then promoted."""
+    async with delaying_proxy(redis.url, seed=1, delay_s=0.0) as proxy, gateway_on(proxy.url, tmp_path) as gateway:
+        with capture_logs() as lines:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(ask_many(gateway, f"load {number}")) for number in range(2)]
+                await gateway.provider.wait_for_requests(MANY // 2)
+                await kill(redis)
+            assert sum(len(task.result()) for task in tasks) == 2 * MANY
+            proxy.says = b"-LOADING Redis is loading the dataset in memory\r\n"
+            await asyncio.to_thread(redis.revive)
+            assert await told(redis, "REPLICAOF", "127.0.0.1", "1") == "+OK"
+            await until_connections(proxy, proxy.connections + 2)
+            await ask_many(gateway, "loading")
+            proxy.says = b""
+            await until_connections(proxy, proxy.connections + 2)
+            await ask_many(gateway, "not promoted yet")
+            assert transitions(lines) == ["redis is down"]
+            assert await told(redis, "REPLICAOF", "NO", "ONE") == "+OK"
+            await until_state(gateway, "up")
+        assert transitions(lines) == ["redis is down", "redis is up"]
+        assert waited_long(gateway) == 0
+        await is_shared_again(gateway)
+        await until_ledger_is_written(gateway)
+        assert {outcome.result for outcome in gateway.outcomes} == {"ok"}
+        assert gateway.worker.ledger.dropped == 0
+
+
+async def test_the_wrong_type_under_the_ledgers_key_fails_nobody_and_loses_nothing(
+    redis: EmbeddedRedis, tmp_path: Path
+) -> None:
+    async with gateway_on(redis.url, tmp_path) as gateway:
+        await until_ledger_is_written(gateway)
+        assert await told(redis, "RENAME", STREAM, "aside") == "+OK"
+        assert await told(redis, "LPUSH", STREAM, "x") == ":1"
+        with capture_logs() as lines:
+            await ask_many(gateway, "wrong type")
+        assert transitions(lines) == []
+        assert waited_long(gateway) == 0
+        assert await told(redis, "RENAME", "aside", STREAM) == "+OK"
+        await until_ledger_is_written(gateway)
+        known = {outcome.request_id async for outcome in read_ledger(gateway.worker.store)}
+        assert known >= {outcome.request_id for outcome in gateway.outcomes}
+
+
+async def until_connections(proxy: DelayingProxy, count: int) -> None:
+    """Return once the gateway has come back that often."""
+    async with asyncio.timeout(20):
+        while proxy.connections < count:  # noqa: ASYNC110 - the lane's probes
+            await asyncio.sleep(0.01)

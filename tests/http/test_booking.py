@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import pytest
 
 from gateway.outcome import Outcome
+from router.types import Usage
 from tests.http.conftest import StartGateway
 from tests.http.folding import until_callers, until_no_calls
 from tests.http.running import MODELS, POLICY, Gateway
@@ -93,6 +95,25 @@ async def test_a_first_leg_that_was_cut_is_paid_beside_the_fallback_that_answere
     assert outcome.result == "ok"
     assert all(attempt.cost_nanousd for attempt in outcome.attempts)
     assert outcome.attempts[-1].cost_nanousd == 11 * 3_000 + 4 * 5_000
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("fault", ["silent", "headers_only"])
+async def test_a_first_leg_that_timed_out_costs_its_prompt_beside_the_fallback_that_answered(
+    start_gateway: StartGateway, fault: Literal["silent", "headers_only"], stream: bool
+) -> None:
+    gateway = await start_gateway(models=PRICED, first_token_timeout_s="0.05", answer_timeout_s="0.05")
+    gateway.provider.always("up-small", Reply(fault=fault))
+    assert (await gateway.chat("a prompt that the provider reads", stream=stream)).status == 200
+    outcome = await booked(gateway)
+    assert [(attempt.reason, attempt.error_code) for attempt in outcome.attempts] == [
+        ("first", "timeout"),
+        ("fallback", None),
+    ]
+    late = outcome.attempts[0]
+    assert late.usage == Usage(input_tokens=outcome.input_tokens_estimate, is_estimated=True)
+    assert late.cost_nanousd == outcome.input_tokens_estimate * 1_000
+    assert outcome.usage.is_estimated
 
 
 async def test_who_joins_a_call_that_fails_pays_nothing_and_its_first_caller_all(gateway: Gateway) -> None:

@@ -18,6 +18,7 @@ from openai.types.chat import (
 )
 from pydantic import BaseModel
 
+from tests.http.conftest import StartGateway
 from tests.http.running import Gateway
 from tests.provider import Reply
 
@@ -77,6 +78,16 @@ async def test_a_stream_says_the_same_without_usage(client: AsyncOpenAI) -> None
     assert _text(chunks) == "Hello there, bot."
     assert all(chunk.choices and chunk.usage is None for chunk in chunks)
     assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+async def test_heartbeats_on_a_stream_are_nothing_to_the_sdk(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(heartbeat_s="0.02")
+    gateway.provider.script("up-small", Reply(delay_s=0.1))
+    made = await asyncio.to_thread(AsyncOpenAI, base_url=gateway.url + "/v1", api_key=gateway.key)
+    async with made as client:
+        stream = await client.chat.completions.create(model="small", messages=HELLO, stream=True)
+        assert "x-foreword-model" not in stream.response.headers, "the head came with a heartbeat"
+        assert _text([chunk async for chunk in stream]) == "Hello there, bot."
 
 
 async def test_a_stream_with_include_usage_ends_with_it(client: AsyncOpenAI) -> None:

@@ -250,3 +250,26 @@ async def test_whatever_is_cancelled_every_reply_is_its_own(seed: int) -> None:
             rng.choice(tasks).cancel()
     assert any(not task.cancelled() for task in tasks)
     assert any(task.cancelled() for task in tasks)
+
+
+async def test_posted_commands_go_out_in_order_and_tell_how_it_went() -> None:
+    link = EchoLink()
+    told: list[object] = []
+    async with lane_over(link) as lane:
+        lane.post(("SET", 1), told=told.append)
+        assert await lane.ask(("GET", 1)) == [("GET", 1)]
+        assert told == [[("SET", 1)]]
+        assert link.batches == [2]
+
+
+async def test_posted_commands_are_told_of_a_link_that_breaks() -> None:
+    link = EchoLink()
+    told: list[object] = []
+    async with lane_over(link) as lane:
+        await lane.ask(("FIRST",))
+        link.is_broken = True
+        lane.post(("SET", 1), told=told.append)
+        with pytest.raises(StoreUnavailable):
+            await lane.ask(("GET", 1))
+        lane.post(("SET", 2), told=told.append)
+        assert told == [None, None]

@@ -78,6 +78,7 @@ def examine(settings):
     return Findings(models=("small",), example_model="small", providers=("openai",), secret="sk-fw-first")
 
 flags = {"port": "0", "data_dir": folder, "redis_url": "redis://127.0.0.1:1", "drain_s": "30", "workers": sys.argv[3]}
+flags["embedder"] = "off"
 flags.update(pair.split("=") for pair in sys.argv[4:])
 rules = RestartRules(
     first_wait_s=0.02, longest_wait_s=0.05, kill_after_s=0.1, tick_s=0.05, most_boot_failures=3,

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from policies.decide import choose, match, output_cap
 from policies.model import (
@@ -42,7 +43,7 @@ def taken(condition: Match, facts: RequestFacts) -> bool:
     return chosen.route.name == "first"
 
 
-TAGGED = replace(FACTS, tags=frozenset({"task=fallacy", "lang=en"}), tenant="team-1", input_tokens=100)
+TAGGED = structs.replace(FACTS, tags=frozenset({"task=fallacy", "lang=en"}), tenant="team-1", input_tokens=100)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_match_names_the_policy_and_its_version() -> None:
 
 
 def test_candidates_are_aliases_groups_or_what_was_asked_for() -> None:
-    facts = replace(FACTS, requested_model="dear")
+    facts = structs.replace(FACTS, requested_model="dear")
     chosen = match(
         policy(replace(ROUTE, candidates=("small", "requested", "middle")), models={"small": "cheap"}), facts
     )
@@ -136,12 +137,17 @@ def test_a_model_without_a_price_is_left_out_of_cost_routing_but_may_be_a_fallba
 
 REFUSALS: list[tuple[ModelCard | None, RequestFacts, RejectionCode, str]] = [
     (None, FACTS, "unknown_model", "no model is called 'x'"),
-    (card("x"), replace(FACTS, allowed_models=frozenset({"y"})), "not_allowed", "this key may not use 'x'"),
+    (card("x"), structs.replace(FACTS, allowed_models=frozenset({"y"})), "not_allowed", "this key may not use 'x'"),
     (card("x", mode="embeddings"), FACTS, "wrong_mode", "'x' serves embeddings, not chat"),
-    (card("x"), replace(FACTS, needs=frozenset({"tools", "vision"})), "capability", "'x' does not support vision"),
+    (
+        card("x"),
+        structs.replace(FACTS, needs=frozenset({"tools", "vision"})),
+        "capability",
+        "'x' does not support vision",
+    ),
     (
         card("x", window=1000),
-        replace(FACTS, max_output_tokens=1),
+        structs.replace(FACTS, max_output_tokens=1),
         "context_window",
         "about 1001 tokens with the answer, but 'x' holds 1000",
     ),
@@ -155,47 +161,49 @@ def test_a_model_that_may_not_serve_is_neither_candidate_nor_fallback(
 ) -> None:
     route = replace(ROUTE, candidates=("x",)) if place == "candidates" else replace(ROUTE, fallbacks=("x",))
     view = View(catalogue=catalogue(refused) if refused else {})
-    found = decide(route, replace(facts, requested_model="absent"), view)
+    found = decide(route, structs.replace(facts, requested_model="absent"), view)
     assert isinstance(found, NoCandidate)
     assert found.route == "only"
     rejection = next(r for r in found.rejected if r.candidate == "x")
     assert (rejection.code, rejection.detail) == (code, detail)
 
 
-@pytest.mark.parametrize("facts", [FACTS, replace(FACTS, allowed_models=frozenset({"dear"}))], ids=["absent", "closed"])
+@pytest.mark.parametrize(
+    "facts", [FACTS, structs.replace(FACTS, allowed_models=frozenset({"dear"}))], ids=["absent", "closed"]
+)
 def test_a_fallback_does_not_stand_in_for_a_model_that_the_caller_may_not_name(facts: RequestFacts) -> None:
     requested = "absent" if facts is FACTS else "cheap"
     route = replace(ROUTE, candidates=("requested",), fallbacks=("dear",))
-    found = decide(route, replace(facts, requested_model=requested), View(catalogue=ALL))
+    found = decide(route, structs.replace(facts, requested_model=requested), View(catalogue=ALL))
     assert isinstance(found, NoCandidate)
     assert [rejection.candidate for rejection in found.rejected] == [requested]
     # Where the policy chooses, the caller's word is only a label.
-    named = replace(facts, requested_model="absent")
+    named = structs.replace(facts, requested_model="absent")
     assert planned(replace(route, candidates=("dear",)), named).candidates == ("dear",)
 
 
 def test_a_request_that_just_fits_the_window_may_be_served() -> None:
-    facts = replace(FACTS, input_tokens=990, max_output_tokens=10, requested_model="x")
+    facts = structs.replace(FACTS, input_tokens=990, max_output_tokens=10, requested_model="x")
     assert planned(ROUTE, facts, View(catalogue=catalogue(card("x", window=1000)))).candidates == ("x",)
 
 
 def test_an_unknown_window_is_no_reason_to_refuse() -> None:
-    facts = replace(FACTS, input_tokens=10_000_000, requested_model="x")
+    facts = structs.replace(FACTS, input_tokens=10_000_000, requested_model="x")
     assert planned(ROUTE, facts, View(catalogue=catalogue(card("x", window=None)))).candidates == ("x",)
 
 
 def test_the_cap_is_the_smaller_of_route_and_client_and_none_for_embeddings() -> None:
     capped = replace(ROUTE, max_output_tokens=100)
-    assert output_cap(capped, replace(FACTS, max_output_tokens=50)) == 50
-    assert output_cap(capped, replace(FACTS, max_output_tokens=500)) == 100
+    assert output_cap(capped, structs.replace(FACTS, max_output_tokens=50)) == 50
+    assert output_cap(capped, structs.replace(FACTS, max_output_tokens=500)) == 100
     assert output_cap(capped, FACTS) == 100
-    assert output_cap(ROUTE, replace(FACTS, max_output_tokens=0)) == 0
+    assert output_cap(ROUTE, structs.replace(FACTS, max_output_tokens=0)) == 0
     assert output_cap(ROUTE, FACTS) is None
-    assert output_cap(capped, replace(FACTS, dialect="embeddings")) is None
+    assert output_cap(capped, structs.replace(FACTS, dialect="embeddings")) is None
 
 
 def test_a_cap_of_the_client_alone_is_not_written_into_the_request_again() -> None:
-    facts = replace(FACTS, requested_model="cheap", max_output_tokens=50)
+    facts = structs.replace(FACTS, requested_model="cheap", max_output_tokens=50)
     assert planned(ROUTE, facts).max_output_tokens is None
     assert planned(replace(ROUTE, max_output_tokens=100), facts).max_output_tokens == 50
 
@@ -231,7 +239,7 @@ def test_a_plan_carries_the_limits_of_its_route() -> None:
 
 
 def test_a_name_as_long_as_a_body_is_not_repeated_whole() -> None:
-    found = decide(ROUTE, replace(FACTS, requested_model="x" * 1_000_000))
+    found = decide(ROUTE, structs.replace(FACTS, requested_model="x" * 1_000_000))
     assert isinstance(found, NoCandidate)
     assert len(found.rejected[0].detail) < 200
     assert len(found.rejected[0].candidate) <= 128

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 import policies
 from policies.book import PolicyBook, PolicySet
@@ -29,18 +29,25 @@ CATALOGUE = catalogue(
 
 
 def tagged(tag: str, input_tokens: int = 4000) -> RequestFacts:
-    return replace(FACTS, tenant="debate-bot", tags=frozenset({tag}), input_tokens=input_tokens)
+    return structs.replace(FACTS, tenant="debate-bot", tags=frozenset({tag}), input_tokens=input_tokens)
 
 
-VECTOR = replace(FACTS, dialect="embeddings", requested_model="text-embedding-3-small", input_tokens=8000)
+VECTOR = structs.replace(FACTS, dialect="embeddings", requested_model="text-embedding-3-small", input_tokens=8000)
 
 # facts, policy, route, candidates, reason
 GOLDEN: list[tuple[str, RequestFacts, str, str, str, str]] = [
     ("chat", FACTS, "default", "chat", "gpt-4o-mini", "fixed:gpt-4o-mini"),
     ("vectors", VECTOR, "default", "embeddings", "text-embedding-3-small", "fixed:text-embedding-3-small"),
-    ("step", replace(tagged("task=fallacy"), tenant="x"), "default", "task", "gpt-4o-mini", "fixed:gpt-4o-mini"),
-    ("unknown", replace(FACTS, requested_model="gpt-9"), "default", "chat", "", ""),
-    ("mode", replace(FACTS, requested_model="text-embedding-3-small"), "default", "chat", "", ""),
+    (
+        "step",
+        structs.replace(tagged("task=fallacy"), tenant="x"),
+        "default",
+        "task",
+        "gpt-4o-mini",
+        "fixed:gpt-4o-mini",
+    ),
+    ("unknown", structs.replace(FACTS, requested_model="gpt-9"), "default", "chat", "", ""),
+    ("mode", structs.replace(FACTS, requested_model="text-embedding-3-small"), "default", "chat", "", ""),
     (
         "fallacy",
         tagged("task=fallacy"),
@@ -75,7 +82,7 @@ GOLDEN: list[tuple[str, RequestFacts, str, str, str, str]] = [
     ),
     (
         "a narrow key",
-        replace(tagged("task=analysis"), allowed_models=frozenset({"gpt-4o"})),
+        structs.replace(tagged("task=analysis"), allowed_models=frozenset({"gpt-4o"})),
         "debate-bot",
         "task",
         "gpt-4o",
@@ -83,7 +90,7 @@ GOLDEN: list[tuple[str, RequestFacts, str, str, str, str]] = [
     ),
     (
         "bot chat",
-        replace(FACTS, tenant="debate-bot-2", requested_model="gpt-4o"),
+        structs.replace(FACTS, tenant="debate-bot-2", requested_model="gpt-4o"),
         "debate-bot",
         "chat",
         "gpt-4o gpt-4o-mini",
@@ -91,13 +98,20 @@ GOLDEN: list[tuple[str, RequestFacts, str, str, str, str]] = [
     ),
     (
         "bot vectors",
-        replace(VECTOR, tenant="debate-bot"),
+        structs.replace(VECTOR, tenant="debate-bot"),
         "debate-bot",
         "embeddings",
         "text-embedding-3-small",
         "fixed:text-embedding-3-small",
     ),
-    ("another tenant", replace(FACTS, tenant="debate-bots"), "default", "chat", "gpt-4o-mini", "fixed:gpt-4o-mini"),
+    (
+        "another tenant",
+        structs.replace(FACTS, tenant="debate-bots"),
+        "default",
+        "chat",
+        "gpt-4o-mini",
+        "fixed:gpt-4o-mini",
+    ),
 ]
 
 

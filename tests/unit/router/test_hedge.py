@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,10 +14,10 @@ from hypothesis import strategies as st
 
 from policies.model import CacheRules, HedgeRules, Plan
 from router.backends.openai_wire import OpenAIWire
-from router.books import Hedge, hedges_of
+from router.books import Hedge, hedges_of, total
 from router.deadlines import Limits
 from router.hedge import HedgeBudget
-from router.types import ChatRequest, Finished, Opened, Priority, Usage
+from router.types import Block, ChatRequest, Finished, Opened, Priority, Usage
 from tests.provider import Reply, ScriptedProvider
 from tests.unit.router.attempts_bench import Bench, answer, collect, failure, text_of
 from tests.virtual_time import Fleet, VirtualTimeLoop
@@ -169,6 +170,27 @@ async def test_cancelling_a_race_drops_both_calls_and_their_places(bench: Bench)
     assert sorted(bench.tried()) == [("a1", "first", "cancelled"), ("b1", "hedge", "cancelled")]
     assert in_flight(bench) == {}
     assert [task for task in asyncio.all_tasks() if "Race" in repr(task)] == []
+
+
+@pytest.mark.parametrize("is_first_late", [True, False])
+async def test_leaving_a_stream_that_was_raced_for_books_both_legs(bench: Bench, is_first_late: bool) -> None:
+    await learn(bench)
+    winner = Reply(words=("word " * 40,) * 6, gate="more", gate_at=3)
+    bench.provider.script("t1", GATED if is_first_late else replace(winner, delay_s=0.05))
+    bench.provider.script("t2", winner if is_first_late else GATED)
+    async with aclosing(bench.run("two", stream=True, hedge=HEDGE)) as events:
+        async for event in events:
+            if isinstance(event, Block):
+                break
+    loser, left = bench.journal
+    assert (loser.result, left.result) == ("cancelled", "cancelled")
+    assert loser.usage == Usage(input_tokens=1, is_estimated=True)
+    assert loser.cost_nanousd == INPUT_NANOUSD
+    assert left.usage is not None
+    assert left.usage.output_tokens > 0
+    assert total(bench.journal)[1] == (left.cost_nanousd or 0) + INPUT_NANOUSD
+    assert hedges_of(bench.journal) == (Hedge(has_won=is_first_late, wasted_nanousd=INPUT_NANOUSD),)
+    assert in_flight(bench) == {}
 
 
 async def unhedged(bench: Bench, *groups: str, stream: bool = True, priority: Priority = "interactive") -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from router.backends.openai_wire import OpenAIWire
+from router.errors import AttemptsFailed
 from router.types import Finished, Usage
 from tests.provider import Reply, ScriptedProvider
 from tests.unit.router.attempts_bench import FAST, Bench, answer, collect, text_of
@@ -70,3 +71,27 @@ async def test_a_whole_answer_to_a_streamed_call_is_handed_on_as_it_is(bench: Be
     assert [type(event) for event in events] == [Finished]
     assert isinstance(events[0], Finished)
     assert events[0].body is not None
+
+
+@pytest.mark.parametrize(
+    ("reply", "stream", "is_paid"),
+    [
+        (Reply(fault="silent"), True, True),
+        (Reply(fault="silent"), False, True),
+        (Reply(fault="headers_only"), True, True),
+        (Reply(fault="cut", after_events=0), True, True),
+        (Reply(fault="cut"), False, True),
+        (Reply(fault="reset"), True, False),
+        (Reply(status=504), True, False),
+        (Reply(status=429), False, False),
+        (Reply(error_at=0), True, False),
+    ],
+)
+async def test_what_was_accepted_costs_its_prompt_and_what_was_refused_nothing(
+    bench: Bench, reply: Reply, stream: bool, is_paid: bool
+) -> None:
+    bench.provider.always("a1", reply)
+    with pytest.raises(AttemptsFailed):
+        await collect(bench.run("a", stream=stream, limits=FAST))
+    usage = Usage(input_tokens=1, is_estimated=True) if is_paid else None
+    assert {(attempt.usage, attempt.cost_nanousd) for attempt in bench.journal} == {(usage, 1_000 if is_paid else 0)}

@@ -3,14 +3,9 @@
 No I/O, no state, no vectors: similarity is the index's business, and the bound is the gate's.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Final
-
-from gateway.cache.semantic.guards import content, form, numbers, persons, polarity, roles
 from gateway.cache.semantic.guards.features import Features, features_of
 from gateway.cache.semantic.guards.pair import PAIR_FEATURES, Rarity, listed_rarity, pair_features
+from gateway.cache.semantic.guards.table import GUARD_VERSION, GUARDS, VERIFIABLE, failed
 
 __all__ = [
     "GUARDS",
@@ -24,87 +19,3 @@ __all__ = [
     "listed_rarity",
     "pair_features",
 ]
-
-GUARD_VERSION: Final = 1
-"""Part of every scope: bump it when a guard or a word list changes, so that no entry meets features of another kind."""
-
-Guard = Callable[[Features, Features], bool]
-
-_SHORTEST_TO_LONGEST: Final = 0.4
-_NARROWING_WORDS: Final = 2
-"""So many common words that only one side has, with none in their place, ask something narrower."""
-
-
-def _numbers(asked: Features, stored: Features) -> bool:
-    return numbers.same(asked.numbers, stored.numbers)
-
-
-def _polarity(asked: Features, stored: Features) -> bool:
-    return polarity.same(asked.polarity, stored.polarity)
-
-
-def _names(asked: Features, stored: Features) -> bool:
-    if asked.quoted and stored.quoted and sorted(asked.quoted) != sorted(stored.quoted):
-        return False
-    if not (asked.capitalised - stored.common).isdisjoint(asked.common):
-        return False
-    if not (stored.capitalised - asked.common).isdisjoint(stored.common):
-        return False
-    return not content.unmatched(asked.rare, stored.rare) and not content.unmatched(stored.rare, asked.rare)
-
-
-def _scope(asked: Features, stored: Features) -> bool:
-    return abs(len(asked.common - stored.common) - len(stored.common - asked.common)) < _NARROWING_WORDS
-
-
-def _wording(asked: Features, stored: Features) -> bool:
-    return asked.common == stored.common
-
-
-def _form(asked: Features, stored: Features) -> bool:
-    return form.same(asked.form, stored.form)
-
-
-def _tense(asked: Features, stored: Features) -> bool:
-    return form.same_tense(asked.form, stored.form)
-
-
-def _persons(asked: Features, stored: Features) -> bool:
-    return persons.same(asked.persons, stored.persons)
-
-
-def _roles(asked: Features, stored: Features) -> bool:
-    return roles.same(asked.roles, stored.roles)
-
-
-def _length(asked: Features, stored: Features) -> bool:
-    short, long = sorted((len(asked.words), len(stored.words)))
-    return long == 0 or short / long >= _SHORTEST_TO_LONGEST
-
-
-GUARDS: Final[tuple[tuple[str, Guard], ...]] = (
-    ("numbers", _numbers),
-    ("polarity", _polarity),
-    ("names", _names),
-    ("scope", _scope),
-    ("wording", _wording),
-    ("form", _form),
-    ("tense", _tense),
-    ("persons", _persons),
-    ("roles", _roles),
-    ("length", _length),
-)
-"""Name and check of every guard, in the order in which they are named. Each is symmetric."""
-
-VERIFIABLE: Final = frozenset(("wording", "tense"))
-"""Guards whose refusal a second look may overrule: another common word or tense is often the same question.
-
-The class's logistic on `pair_features` or a verifier decides there; every other refusal is final.
-"""
-
-
-def failed(asked: Features, stored: Features) -> tuple[str, ...]:
-    """Return the names of the guards that refuse the pair, in the table's order; empty: the answer may serve."""
-    if asked is stored:
-        return ()
-    return tuple(name for name, holds in GUARDS if not holds(asked, stored))

@@ -22,11 +22,17 @@ def keep(words: Sequence[str], bases: Sequence[str]) -> tuple[str, ...]:
     """Return the content words' compared forms, in order; numbers (`#5 km`) among them."""
     kept: list[str] = []
     for at, base in enumerate(bases):
-        if words[at] == "us" and at and words[at - 1] in _BEFORE_THE_STATES:
+        if words[at] == "us" and _is_the_states(words, bases, at):
             kept.append("usa")
         elif base not in FUNCTION and base not in LIGHT and words[at] not in LIGHT:
             kept.append(base)
     return tuple(kept)
+
+
+def _is_the_states(words: Sequence[str], bases: Sequence[str], at: int) -> bool:
+    """Whether "us" is the country: "in the US", "US president"; never "tell us"."""
+    is_after = at > 0 and words[at - 1] in _BEFORE_THE_STATES
+    return is_after or (at + 1 < len(bases) and bases[at + 1] not in FUNCTION and words[at - 1 : at] != ["let"])
 
 
 def capitalised(text: str) -> frozenset[str]:

@@ -20,6 +20,7 @@ something anything everything some any all each every both either also too very 
 no nor never none nobody nothing neither without vs because since while until though although whether please kindly hi
 hello hey thanks thank ok okay such own same else much many more most few little lot lots other another while off out up
 down let us et etc now
+before after behind
 """)
 )
 """Words that carry grammar; what of them changes an answer is the polarity, form, person and role guards' business."""
@@ -38,6 +39,11 @@ overall order personally successfully successful experience someone recommend su
 """)
 )
 """Content words whose coming or going seldom changes what is asked. Their antonyms are the polarity guard's."""
+
+DEEDS: Final = frozenset(
+    listed("""use make ask answer tell say take give explain describe start begin need want recommend compare""")
+)
+"""Light words that say what is done: two questions may lack or have one, but not one each."""
 
 COMMON: Final = frozenset(
     listed("""

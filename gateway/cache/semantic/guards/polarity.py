@@ -43,6 +43,7 @@ buy sell;increase reduce;increase decrease;gain lose;win lose;before after;with 
 ;lift drop;turn_on turn_off;sunrise sunset;morning evening;am pm;bc ad;plus minus;sum difference;multiply divide
 ;parent child;employer employee;teacher student;doctor patient;buyer seller;landlord tenant;host guest;winner loser
 ;leader follower;king queen;prince princess;actor actress;he she;him her;his her;himself herself
+;all some;all most;all few;all only;most few;always sometimes;always often;never often;give get;ask answer;ask tell
 ;quit begin;quit continue;continue stop;include exclude;approve deny;confirm deny;forward backward;clockwise
 ;horizontal vertical;even odd;natural artificial;common rare;simple complex;basic advanced;modern ancient
 ;optional mandatory

@@ -14,6 +14,7 @@ from gateway.cache.semantic.guards.listing import listed
 
 _DIRECTED: Final = frozenset(listed("from to into onto than by over against before after without under off out behind"))
 _PLACED: Final = frozenset(listed("in on at of for with about within during via per through among upon"))
+_TELLING: Final = frozenset(listed("before after without over under against behind during"))
 _STRICT: Final = frozenset(("by", "than"))
 _TRANSPARENT: Final = frozenset(listed("a an the my your"))
 _NEAREST: Final = 2
@@ -76,10 +77,11 @@ def _fixed(order: Sequence[str], fixed: set[str], joined: frozenset[str]) -> lis
 
 
 def _is_swapped(ours: set[tuple[str, str]], theirs: set[tuple[str, str]]) -> bool:
-    """Whether a preposition went over to another word, or a word from one directed preposition to another."""
+    """Whether a preposition went over to another word, or a word has another one that means another thing."""
     return any(
         (marker == other and word != another)
-        or (word == another and marker != other and marker in _DIRECTED and other in _DIRECTED)
+        or (word == another and (marker in _TELLING or other in _TELLING))
+        or (word == another and marker in _DIRECTED and other in _DIRECTED)
         for marker, word in ours
         for other, another in theirs
     )

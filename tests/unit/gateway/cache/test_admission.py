@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.cache.admission import may_join
-from gateway.cache.inflight import Flight
+from gateway.cache.flight import Flight
 from policies.model import CacheRules, Match, RequestFacts, Route, RouteClass
 
 

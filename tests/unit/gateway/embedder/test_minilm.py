@@ -40,7 +40,8 @@ def _vector(encoder: MiniLM, text: str) -> npt.NDArray[np.float32]:
 def _norm(rows: Matrix, tensors: Tensors, path: str) -> Matrix:
     centred = rows - rows.mean(-1, keepdims=True)
     scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12)
-    return scaled * tensors[f"{path}.weight"] + tensors[f"{path}.bias"]
+    moved: Matrix = scaled * tensors[f"{path}.weight"] + tensors[f"{path}.bias"]
+    return moved
 
 
 def _dense(rows: Matrix, tensors: Tensors, path: str) -> Matrix:
@@ -102,6 +103,17 @@ def test_a_text_beyond_the_window_has_no_vector_and_one_that_fills_it_has(encode
 
 def test_the_last_word_of_a_long_text_still_counts(encoder: MiniLM) -> None:
     assert float(_vector(encoder, "word " * 250 + "yes") @ _vector(encoder, "word " * 250 + "no")) < 0.9999
+
+
+def test_int8_is_near_float32_and_does_not_depend_on_who_shares_its_run(
+    encoder: MiniLM, minilm_directory: Path
+) -> None:
+    small = MiniLM.load(minilm_directory, "int8")
+    assert small.id != encoder.id
+    for sentence, answer in zip(SENTENCES, small.encode(SENTENCES), strict=True):
+        assert isinstance(answer, Embedded)
+        assert float(answer.vector @ _vector(encoder, sentence)) > 0.98
+        assert np.array_equal(answer.vector, _vector(small, sentence))
 
 
 def test_no_text_gives_no_answer(encoder: MiniLM) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+import msgspec
 import pytest
 
 from gateway.cache.semantic.eligibility import EntryRules, Ineligible, Question, Reason, question_of
@@ -122,7 +121,7 @@ def test_without_a_last_user_text_there_is_no_question(messages: object) -> None
 
 
 def test_embeddings_have_no_semantic_tier() -> None:
-    request = dataclasses.replace(chat({"model": "m", "input": TEXT}), dialect="embeddings")
+    request = msgspec.structs.replace(chat({"model": "m", "input": TEXT}), dialect="embeddings")
     assert question_of(request, EntryRules()) == Ineligible(reason="dialect")
 
 

@@ -1,0 +1,118 @@
+"""Answers whose head and framing we write ourselves, in one piece with the body: aiohttp's way takes 50 us more each.
+
+For HTTP/1.1 and status 200 only; whoever makes one gives every header that is not about the connection. Bound to the
+pinned aiohttp, like server.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import SERVER_SOFTWARE, HttpVersion11
+
+_ONE_WRITE_BYTES = 65_536
+
+
+class _Own(web.StreamResponse):
+    """What both kinds share: the head as bytes, and which connection it is for."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__()
+        self._lines = headers
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Take the connection over; nothing is sent before there is something to send with the head."""
+        if not self.prepared:
+            self._payload_writer = request.writer
+            if self._keep_alive is None:
+                self._keep_alive = request.keep_alive
+        return self._payload_writer
+
+    def _head(self, framing: str) -> bytes:
+        lines = [f"{name}: {value}\r\n" for name, value in self._lines.items()]
+        if not self._keep_alive:
+            lines.append("Connection: close\r\n")
+        text = "".join(lines)
+        if text.count("\r") != len(lines) or text.count("\n") != len(lines) or "\0" in text:
+            raise ValueError("a header of the answer holds a line break: must be one line")
+        about = f"Date: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n{framing}\r\n\r\n"
+        return f"HTTP/1.1 200 OK\r\n{text}{about}".encode()
+
+    async def _send(self, data: bytes) -> None:
+        """Write. Raises ConnectionError where the client has gone."""
+        writer = self._payload_writer
+        assert writer is not None
+        await writer.write(data)
+
+    def _end(self) -> None:
+        self._eof_sent = True
+        self._payload_writer = None
+
+
+class WholeAnswer(_Own):
+    """A JSON body."""
+
+    def __init__(self, headers: Mapping[str, str], body: bytes) -> None:
+        super().__init__(headers)
+        self._whole = body
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send head and body."""
+        del data
+        if self._eof_sent:
+            return
+        body = self._whole
+        head = self._head(f"Content-Type: application/json\r\nContent-Length: {len(body)}")
+        if len(body) < _ONE_WRITE_BYTES:
+            await self._send(head + body)
+        else:
+            await self._send(head)
+            await self._send(body)
+        self._end()
+
+
+class EventStream(_Own):
+    """Server-sent events, each block a chunk of its own."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
+        self._is_begun = False
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send a block, the first one with the head."""
+        await self._send(self._framed(bytes(data)))
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """End the stream, with a last block."""
+        if self._eof_sent:
+            return
+        await self._send(self._framed(data) + b"0\r\n\r\n")
+        self._end()
+
+    def _framed(self, block: bytes) -> bytes:
+        chunk = b"%x\r\n%b\r\n" % (len(block), block) if block else b""
+        if self._is_begun:
+            return chunk
+        self._is_begun = True
+        return self._head("Transfer-Encoding: chunked") + chunk
+
+
+def whole_answer(http: web.Request, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
+    """Return the response for a JSON body."""
+    if http.version == HttpVersion11:
+        return WholeAnswer(headers, body)
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+def event_stream(http: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+    """Return an unprepared response for server-sent events; no proxy on the way may buffer it."""
+    named = {
+        **headers,
+        "Content-Type": "text/event-stream; charset=utf-8",
+        "Cache-Control": "no-cache",
+        "X-Accel-Buffering": "no",
+    }
+    return EventStream(named) if http.version == HttpVersion11 else web.StreamResponse(headers=named)
