@@ -99,7 +99,6 @@ def _arms(*, quick: bool) -> list[Arm]:
         *systems("quora shuffled", LASTING)[1:],
         *systems("quora shuffled", FRESH)[1:],
         *thresholds("banking77"),
-        *systems("banking77", LASTING),
         *systems("banking77", FRESH),
     ]
 
