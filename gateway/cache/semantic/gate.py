@@ -75,7 +75,7 @@ def decide(state: ClassState, pair: Pair, rules: SemanticRules, *, at_s: float, 
     if state.cut is not None and log_odds >= cuts.CUTS[state.cut]:
         return Serve(log_odds=log_odds, is_sampled=may_spend and draw < sampling_share(state, rules))
     reason: Reason = "observing" if state.cut is None else "below_cut"
-    ask_twice = may_spend and log_odds >= cuts.CUTS[0] and draw < floor_share(state, rules)
+    ask_twice = may_spend and wants_second_look(log_odds) and draw < floor_share(state, rules)
     return Withhold(log_odds=log_odds, reason=reason, ask_twice=ask_twice)
 
 
@@ -90,7 +90,7 @@ def wants_second_look(log_odds: float) -> bool:
 
     Only where both comparisons say so is the label "different"; asking twice (AskedTwice) goes by the same rule.
     """
-    return log_odds >= cuts.CUTS[0]
+    return log_odds >= cuts.CUTS[cuts.PROMISING]
 
 
 def sampling_share(state: ClassState, rules: SemanticRules) -> float:
