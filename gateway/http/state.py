@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from gateway.budgets.desk import Desk
+from gateway.budgets.spending import Spending
 from gateway.flow import Flow
 from gateway.interactions import Interactions
 from gateway.keys import Keys
@@ -31,6 +33,7 @@ class Services:
     flow: Flow
     interactions: Interactions
     book: PolicyBook
+    desk: Desk
     deployments: LiteLLMDeployments
     metrics: Metrics
     sink: Callable[[Outcome], None]
@@ -43,3 +46,5 @@ class Services:
 SERVICES = web.AppKey("services", Services)
 REQUEST_ID = web.RequestKey("request_id", str)
 CALLER_TENANT = web.RequestKey("tenant", str)
+SPENDING = web.RequestKey("spending", Spending)
+"""Only where the caller's policy has budgets or limits."""
