@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 
@@ -99,7 +100,7 @@ def test_what_an_answer_lacks_is_named(text: str, rules: AcceptRules, lacks: str
 
 
 def test_the_schemas_that_policies_may_name_are_those_of_the_shipped_pipelines() -> None:
-    assert set(schemas()) == set(AcceptSchema.__args__)
+    assert set(schemas()) == set(get_args(AcceptSchema))
 
 
 async def test_flex_is_asked_for_only_where_the_deadline_allows_and_charged_as_the_answer_says(
