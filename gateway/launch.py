@@ -126,6 +126,12 @@ class Launcher:
     def _ended(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None, hold: Hold) -> None:
         self._parts.desk.settle(hold, cost_nanousd=trail.cost_nanousd(), usage=trail.usage())
         self._keep(ask, trail, flight, lease)
+        if trail.policy is not None and trail.policy.shadow is not None and flight.finished is not None:
+            self._parts.shadows.consider(ask, trail, self._start_copy)
+
+    def _start_copy(self, ask: Ask, trail: Trail) -> Flight:
+        assert trail.plan is not None
+        return self._start(ask, trail, None, Hold(plan=trail.plan))
 
     def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
         finished = flight.finished

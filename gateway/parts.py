@@ -12,6 +12,7 @@ from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
 from gateway.ports import Clock
 from gateway.rollout.rollouts import Rollouts
+from gateway.shadow import Shadows
 from gateway.trail import Sink
 from policies.book import PolicyBook
 from policies.prices import Price
@@ -30,6 +31,7 @@ class Parts:
     attempts: Attempts
     rollouts: Rollouts
     desk: Desk
+    shadows: Shadows
     exact: ExactCache
     inflight: InFlight
     leases: Leases
