@@ -15,7 +15,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench bench-peers bench-micro \
-  bench-growth soak-long bench-joining bench-hedge bench-rollout bench-semantic bench-large
+  bench-growth soak-long bench-joining bench-hedge bench-rollout bench-semantic bench-cache \
+  bench-large
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
@@ -30,6 +31,7 @@ help:
 	@echo "make bench-growth  cost per request as routes, keys, cache, ledger and concurrency grow [ARGS=--quick]"
 	@echo "make soak-long  200,000 requests of mixed work: memory, files, tasks and series must stay flat"
 	@echo "make bench-joining  a thousand identical streams: provider calls, and followers' first tokens"
+	@echo "make bench-cache  the semantic tier's hits and wrong hits against fixed thresholds [ARGS=--quick]"
 	@echo "make bench-semantic  CPU of embedding and searching a question, and how long the event loop stands"
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
 	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
@@ -84,6 +86,10 @@ bench-joining: setup
 # Tail latency with and without hedging, in simulated time; the figures in tests/bench/README.md.
 bench-hedge: setup
 	@exec $(BIN)/python -m tests.bench.hedge
+
+# Hits, wrong hits and the running bound over streams beside the project; the figures in tests/bench/README.md.
+bench-cache: setup
+	@exec $(BIN)/python -m tests.bench.cache_bench $(ARGS)
 
 # 1,000 and 100,000 entries in one scope, about two minutes; the figures in tests/bench/README.md.
 bench-semantic: setup

@@ -43,7 +43,9 @@ from gateway.pipelines.spec import shipped_pipelines
 from gateway.rollout.rollouts import Rollouts
 from gateway.rollout.state import RolloutState
 from gateway.settings import Settings, metrics_dir
+from gateway.shadow import Shadows
 from gateway.spend_tasks import SpendTasks
+from gateway.stickiness import Stickiness
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
@@ -65,8 +67,11 @@ def run_worker(settings: Settings, inherited: Inherited, *, tell_ready: TellRead
     """Serve on the inherited sockets until SIGTERM, SIGINT or RETIRE, then drain and return the exit code."""
     access_log = configure_logs(settings.log_level)
     built = build(settings, inherited.documents, access_log=access_log, seed=inherited.number)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(built, inherited, tell_ready=tell_ready))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(built, inherited, tell_ready=tell_ready))
+    finally:
+        access_log.flush()
     return 0
 
 
@@ -78,9 +83,9 @@ def build(settings: Settings, documents: Documents, *, access_log: Callable[[Out
     metrics = _metrics(book, deployments)
     store = _store(settings, clock, supervisor, metrics)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
-    backends = _backends(settings, clock, deployments)
-    prices = {deployment.id: deployment.price for deployment in deployments.usable}
-    limits, rng, hints = waits_of(settings), random.Random(seed), SharedHints(store, clock=clock, known=prices)
+    backends, prices = _backends(settings, clock, deployments), {one.id: one.price for one in deployments.usable}
+    limits, rng = waits_of(settings), random.Random(seed)
+    hints = SharedHints(store, clock=clock, known=prices)
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
     spend = _spend_tasks(settings, store, clock, book, metrics)
     parts = Parts(
@@ -90,6 +95,8 @@ def build(settings: Settings, documents: Documents, *, access_log: Callable[[Out
         price_of=prices.get,
         attempts=attempts,
         rollouts=spend.rollouts,
+        shadows=Shadows(spend.budgets, clock, catalogue=deployments.catalogue, supervisor=supervisor, rng=rng),
+        stickiness=Stickiness(store, clock),
         desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=limits.max_attempts),
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
         inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes, heartbeat_s=settings.heartbeat_s),
@@ -108,7 +115,6 @@ def build(settings: Settings, documents: Documents, *, access_log: Callable[[Out
         hints=hints,
         watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
         spend=spend,
-        runners=[],
     )
 
 
