@@ -12,8 +12,18 @@ from gateway.metrics import KnownLabels, Metrics
 from gateway.settings import SHIPPED
 from policies.decide import choose, match
 from policies.load import load_policy
-from policies.model import ModelCard, Policy, RequestFacts, RouteClass, View from router.facts import DoorLimits, facts_of, read_request from router.rewrite import provider_body from router.sse import StreamReader from router.types import Call, ChatRequest, Deployment, Usage from router.usage import read_answer from tests.bench.payloads import COUNTER, MODEL, big_text, chat_answer, chat_body, events from tests.bench.samples import outcome, policy_of  Step = Callable[[], object] LIMITS = DoorLimits(
+from policies.model import ModelCard, Policy, RequestFacts, RouteClass, View
 from policies.prices import Price, Rates
+from router.facts import DoorLimits, facts_of, read_request
+from router.rewrite import provider_body
+from router.sse import StreamReader
+from router.types import Call, ChatRequest, Deployment, Usage
+from router.usage import read_answer
+from tests.bench.payloads import COUNTER, MODEL, big_text, chat_answer, chat_body, events
+from tests.bench.samples import outcome, policy_of
+
+Step = Callable[[], object]
+LIMITS = DoorLimits()
 RATES = Rates(input=150_000, cached_input=75_000, cache_write=150_000, output=600_000, reasoning=600_000)
 
 
