@@ -2,7 +2,8 @@
 
 Mutable state and its owners: policies - PolicyBook; deployment health - LiteLLMDeployments; breakers, places, retry
 budget and measured times - Attempts.traffic; calls in flight - InFlight; breaker hints - SharedHints;
-answers in memory - ExactCache; verified keys - Keys; outcomes waiting - Ledger; series - Metrics; tasks - Supervisor.
+answers in memory - ExactCache; labels and what they say - Knowledge; models' recent times -
+Latencies; verified keys - Keys; outcomes waiting - Ledger; series - Metrics; tasks - Supervisor.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from gateway.http.routes import ENDPOINTS
 from gateway.http.state import Services
 from gateway.interactions import Interactions
 from gateway.keys import Keys
+from gateway.knowledge.feedback import Feedback
+from gateway.knowledge.knowledge import NO_EMBEDDER, Knowledge
+from gateway.knowledge.latencies import Latencies
 from gateway.known_labels import known_labels
 from gateway.lane import Transition
 from gateway.ledger import Ledger
@@ -71,7 +75,8 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     metrics.policy_loaded(book.current().version)
     store = _store(settings, clock, supervisor, metrics)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
-    sink = _sink(metrics, access_log, ledger)
+    knowledge, latencies = Knowledge(store, clock, space=NO_EMBEDDER), Latencies(clock)
+    sink = _sink(metrics, access_log, ledger, knowledge, latencies)
     backends = _backends(settings, clock, deployments)
     prices = {deployment.id: deployment.price for deployment in deployments.usable}
     limits, rng = waits_of(settings), random.Random(seed)
@@ -89,6 +94,8 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         clock=clock,
         sink=sink,
         rng=random.Random(seed),
+        knowledge=knowledge,
+        latencies=latencies,
     )
     return Worker(
         services=_services(settings, parts, deployments, store, metrics),
@@ -128,6 +135,8 @@ def _services(
         sink=parts.sink,
         report_crash=report_crash,
         details=lambda: details(parts.book, deployments, store, parts.inflight),
+        knowledge=parts.knowledge,
+        tell_feedback=_tell_feedback,
     )
 
 
@@ -146,10 +155,14 @@ def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeploy
     return make_backends(chosen, clock=clock, deployments=deployments)
 
 
-def _sink(metrics: Metrics, access_log: Callable[[Outcome], None], ledger: Ledger) -> Callable[[Outcome], None]:
+def _sink(
+    metrics: Metrics, access_log: Callable[[Outcome], None], ledger: Ledger, knowledge: Knowledge, latencies: Latencies
+) -> Callable[[Outcome], None]:
     def sink(outcome: Outcome) -> None:
         metrics.record(outcome)
         access_log(outcome)
+        latencies.record(outcome)
+        knowledge.record(outcome)
         # Strangers are counted and logged, but cannot push a tenant's history out of the ledger.
         if outcome.tenant:
             ledger.record(outcome)
@@ -184,6 +197,10 @@ def _store(
         on_transition=_tell_transition,
         on_call=lambda operation, seconds, has_failed: metrics.redis_call(operation, seconds, failed=has_failed),
     )
+
+
+def _tell_feedback(tenant: str, given: Feedback) -> None:
+    log.info("feedback", tenant=tenant, request_id=given.request_id, score=given.quality, comment=given.comment)
 
 
 def _tell_transition(transition: Transition) -> None:

@@ -22,11 +22,14 @@ from gateway.cache.key import exact_key, is_storable
 from gateway.cache.lease import Elsewhere, Lease, Leases
 from gateway.delivery import Reply, deliver, replay
 from gateway.errors import RequestFailed, from_no_candidate, http_failure
+from gateway.knowledge.knowledge import Knowledge
+from gateway.knowledge.latencies import Latencies
 from gateway.ports import Clock
 from gateway.trail import Ask, Sink, Trail
 from policies.book import PolicyBook
 from policies.decide import choose, match
 from policies.model import NoCandidate, Plan, Price, RouteClass, View
+from policies.seen import seen_of
 from router.attempts import Attempts
 from router.facts import facts_of
 from router.ports import Deployments
@@ -47,6 +50,8 @@ class Parts:
     clock: Clock
     sink: Sink
     rng: random.Random
+    knowledge: Knowledge
+    latencies: Latencies
 
 
 class Flow:
@@ -92,13 +97,24 @@ class Flow:
         parts = self._parts
         if trail.route_class is None:
             trail.route_class = match(parts.book.current().for_tenant(ask.caller.tenant), trail.facts)
-        view = View(catalogue=parts.deployments.catalogue(), unhealthy=parts.unhealthy(), draw=parts.rng.random())
+        view = self._view(ask, trail, trail.route_class)
+        trail.seen = seen_of(view)
         plan = choose(trail.route_class, view)
         if isinstance(plan, NoCandidate):
             raise from_no_candidate(plan)
         deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)
         trail.plan = msgspec.structs.replace(plan, assemble=plan.assemble or ask.assemble, deadline_s=deadline_s)
         return trail.plan
+
+    def _view(self, ask: Ask, trail: Trail, route_class: RouteClass) -> View:
+        parts = self._parts
+        catalogue, route = parts.deployments.catalogue(), route_class.route
+        view = View(catalogue=catalogue, unhealthy=parts.unhealthy(), draw=parts.rng.random())
+        if route.knn is None and route.latency is None:
+            return view
+        evidence = parts.knowledge.evidence(route_class, request_id=ask.request_id, vector=trail.vector)
+        latency = {} if route.latency is None else parts.latencies.of(catalogue)
+        return msgspec.structs.replace(view, evidence=evidence, latency=latency)
 
     async def _answer(self, ask: Ask, trail: Trail) -> Reply:
         route_class = match(self._parts.book.current().for_tenant(ask.caller.tenant), trail.facts)

@@ -12,11 +12,13 @@ import msgspec
 
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.flight import Flight
+from gateway.cache.semantic.types import Vector
 from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
 from gateway.ports import Clock
 from policies.model import Plan, Price, RequestFacts, RouteClass
+from policies.seen import Seen
 from router.books import total
 from router.cost import cost_nanousd
 from router.types import AttemptRecord, ChatRequest, Usage
@@ -69,7 +71,8 @@ Sink = Callable[[Outcome], None]
 class Trail:
     """Filled in as the request moves along Flow's line; `close_*` ends it. `price_of` takes a deployment's id.
 
-    `waited_s`: seconds spent waiting for another worker's call for the same answer.
+    `seen` is what the plan was made from; `vector` the question's, where the cache has computed one; `waited_s`:
+    seconds spent waiting for another worker's call for the same answer.
     """
 
     ask: Ask
@@ -80,6 +83,8 @@ class Trail:
     facts: RequestFacts
     route_class: RouteClass | None = None
     plan: Plan | None = None
+    seen: Seen | None = None
+    vector: Vector | None = None
     cache: CacheStatus = "bypass"
     tier: CacheTier = "none"
     key: str = ""
@@ -232,6 +237,8 @@ class Trail:
             first_token_s=self.first_token_s,
             overhead_s=max(0.0, (self.head_s or total_s) - self.provider_wait_s()),
             parent_request_id=ask.parent_request_id,
+            arm=plan.arm if plan else "",
+            seen=self.seen,
         )
 
     def answered_by(self) -> tuple[str, str, str, bool, tuple[str, ...]]:

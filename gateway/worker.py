@@ -21,6 +21,7 @@ from gateway.http.middlewares import outermost
 from gateway.http.routes import CLIENT, ENDPOINTS, OPS, register
 from gateway.http.server import GatewayRunner
 from gateway.http.state import SERVICES, Services
+from gateway.knowledge.knowledge import POLL_S as LEARN_S
 from gateway.known_labels import known_labels
 from gateway.ledger import Ledger
 from gateway.metrics import watch_loop_lag
@@ -75,6 +76,7 @@ async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Se
     built.hints.start(built.supervisor)
     built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
     built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")
+    built.supervisor.every(LEARN_S, lambda: _learn(services), name="knowledge")
     table = CLIENT if ops_sockets else (*CLIENT, *OPS)
     for served, listening in ((table, sockets), (OPS, ops_sockets)):
         if not listening:
@@ -126,6 +128,10 @@ async def _refresh_policies(services: Services) -> None:
     elif isinstance(found, Rejected) and found.is_new:
         services.metrics.policy_rejected()
         log.error("policies not reloaded: the last good ones stay", problems=[str(p) for p in found.problems])
+
+
+async def _learn(services: Services) -> None:
+    services.metrics.learnt(await services.knowledge.poll())
 
 
 async def _count_dropped(built: Worker) -> None:

@@ -11,6 +11,8 @@ from aiohttp import web
 from gateway.flow import Flow
 from gateway.interactions import Interactions
 from gateway.keys import Keys
+from gateway.knowledge.feedback import Feedback
+from gateway.knowledge.knowledge import Knowledge
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
 from gateway.ports import Clock
@@ -36,6 +38,8 @@ class Services:
     sink: Callable[[Outcome], None]
     report_crash: Callable[[str, BaseException], None]
     details: Callable[[], dict[str, object]]
+    knowledge: Knowledge
+    tell_feedback: Callable[[str, Feedback], None]
     is_ready: bool = False
     open_by_key: Counter[str] = field(default_factory=Counter)
 
