@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench-joining bench-hedge \
-  bench-rollout
+  bench-rollout bench-routing
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
@@ -27,6 +27,7 @@ help:
 	@echo "make bench-joining  a thousand identical streams: provider calls, and followers' first tokens"
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
 	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
+	@echo "make bench-routing  cost saved at a quality, by predicted quality, against simpler rules [ARGS='--quick']"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
 
 setup: .venv/.installed
@@ -61,6 +62,10 @@ bench-hedge: setup
 # A thousand rollouts of a version that is no worse, and some of versions that are: false alarms, and who is harmed.
 bench-rollout: setup
 	@exec $(BIN)/python -m tests.bench.rollout $(ARGS)
+
+# What routing by predicted quality saves, on RouteLLM's data beside the project (FOREWORD_DATA).
+bench-routing: setup
+	@exec $(BIN)/python -m tests.bench.routing $(ARGS)
 
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)

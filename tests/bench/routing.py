@@ -110,8 +110,9 @@ def plot(prompts: Prompts, scores: dict[str, Floats], path: Path) -> None:
 def decide(prompts: Prompts, *, rounds: int) -> dict[str, object]:
     """Run the gateway's own decision over one data set and print what it came to."""
     fold, vectors = folds(len(prompts.texts), seed=SEED), vectors_of(prompts, "minilm")
-    evidence = decisions.evidence_of(prompts, vectors, fold, seed=SEED)
-    table = Table(title=f"{prompts.name}: what `choose` does, confidence 0.9, one task, 20,000 labels known")
+    evidence = decisions.evidence_of(prompts, vectors, fold, seed=SEED, by_task=False)
+    by_task = decisions.evidence_of(prompts, vectors, fold, seed=SEED, by_task=True)
+    table = Table(title=f"{prompts.name}: what `choose` does, confidence 0.9, 20,000 labels known")
     for heading in ("rule", "floor", "strong calls", "cost saved", "quality", "of strong's"):
         table.add_column(heading)
     arms = Table(title=f"{prompts.name}: would the control arm have let the learned arm stay on, every answer judged?")
@@ -120,10 +121,14 @@ def decide(prompts: Prompts, *, rounds: int) -> dict[str, object]:
     rows: list[decisions.Chosen] = []
     verdicts: list[decisions.Verdict] = []
     for floor in FLOORS:
-        fixed = decisions.decide_all(evidence, floor, decisions.FIXED_DRAW)
+        for rule, known, draw in (
+            ("fixed: the mean, tasks unknown", evidence, decisions.FIXED_DRAW),
+            ("fixed: the mean per true task", by_task, decisions.FIXED_DRAW),
+            ("learned: kNN, tasks unknown", evidence, decisions.LEARNED_DRAW),
+            ("learned: kNN within the true task", by_task, decisions.LEARNED_DRAW),
+        ):
+            rows.append(decisions.chosen(rule, floor, prompts, decisions.decide_all(known, floor, draw)))
         learned = decisions.decide_all(evidence, floor, decisions.LEARNED_DRAW)
-        rows.append(decisions.chosen("fixed: the task's mean", floor, prompts, fixed))
-        rows.append(decisions.chosen("learned: kNN", floor, prompts, learned))
         verdicts += [
             decisions.verdict_of(prompts, learned, floor=floor, control=control, rounds=rounds, seed=SEED)
             for control in (0.03, 0.1, 0.5)

@@ -47,15 +47,24 @@ class Curve:
 
 
 def curve_of(router: str, prompts: Prompts, score: Floats, *, rounds: int, seed: int) -> Curve:
-    """Return the figures of sending prompts to the strong model in falling order of `score`; ties by lot."""
+    """Return the figures of sending prompts to the strong model in falling order of `score`; ties by lot.
+
+    Where all are equal the figures are means over many lots.
+    """
     rng = np.random.default_rng(seed)
     order = np.lexsort((rng.random(len(score)), -score))
+    is_lot = bool(np.all(score == score[0]))
     point = _figures(prompts, order, np.ones((1, len(order))))[:, 0]
     drawn = []
-    for begin in range(0, rounds, _CHUNK):
-        count = min(_CHUNK, rounds - begin)
+    chunk = 1 if is_lot else _CHUNK
+    for begin in range(0, rounds, chunk):
+        count = min(chunk, rounds - begin)
+        if is_lot:
+            order = rng.permutation(len(score))
         weights = rng.multinomial(len(order), np.full(len(order), 1 / len(order)), size=count).astype(np.float64)
         drawn.append(_figures(prompts, order, weights))
+    if is_lot:
+        point = np.nanmean(np.concatenate(drawn, axis=1), axis=1)
     low, high = np.nanpercentile(np.concatenate(drawn, axis=1), [2.5, 97.5], axis=1)
     figures = [Figure(value=float(v), low=float(a), high=float(b)) for v, a, b in zip(point, low, high, strict=True)]
     n = len(QUALITIES)

@@ -1,6 +1,7 @@
 """The gateway's own decision over the data: real snapshot, real `choose`, its timings, what its control arm says.
 
-Labels of the other folds become the snapshot, both models' answers to a question labelled; MMLU as one task, `mmlu`.
+Labels of the other folds become the snapshot, both models' answers to a question labelled; as one task, or as the
+true ones.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ routes:
     objective: {{minimise: cost, quality: {{floor: {floor}, confidence: {confidence}}}}}
 """
 MOST_LABELS = 20_000
+TASK = "all"
+"""The one task of requests that do not say theirs."""
 NOW = 1_750_000_000.0
 FIXED_DRAW, LEARNED_DRAW = 0.99, 0.045
 """Draws that fall on the fixed and, while nothing is proven, on the learned arm at `control` 0.03."""
@@ -76,7 +79,7 @@ def facts(tokens: int = 120) -> RequestFacts:
         requested_model="auto",
         tenant="bench",
         session="",
-        tags=frozenset({"task=mmlu"}),
+        tags=frozenset({f"task={TASK}"}),
         input_tokens=tokens,
         max_output_tokens=64,
         needs=frozenset(),
@@ -109,28 +112,30 @@ def policy(floor: float, confidence: float = 0.9) -> Policy:
     return load_policy(text, source=str(Path("bench.yaml")), groups=("weak", "strong"))
 
 
-def snapshot_of(prompts: Prompts, vectors: Vectors, rows: Rows) -> Snapshot:
+def snapshot_of(prompts: Prompts, vectors: Vectors, rows: Rows, *, by_task: bool = False) -> Snapshot:
     """Return what is known after both models' answers to the questions `rows` were judged, 20,000 labels at most."""
     labels = [
-        Label(NOW, quality, "judge", f"{row}/{group}", "bench", "mmlu", group, "fixed", "e", packed)
+        Label(NOW, quality, "judge", f"{row}/{group}", "bench", task, group, "fixed", "e", packed)
         for row in rows[: MOST_LABELS // 2]
+        for task in (prompts.tasks[row] if by_task else TASK,)
         for packed in (b"" if np.isnan(vectors[row, 0]) else pack(vectors[row]),)
         for group, quality in (("weak", float(prompts.weak[row])), ("strong", float(prompts.strong[row])))
     ]
     return build(labels, last_id="1-1", now=NOW, space="e")
 
 
-def evidence_of(prompts: Prompts, vectors: Vectors, fold: Rows, *, seed: int) -> list[Evidence]:
-    """Return for each prompt what the snapshot of the other folds knows of it."""
+def evidence_of(prompts: Prompts, vectors: Vectors, fold: Rows, *, seed: int, by_task: bool) -> list[Evidence]:
+    """Return for each prompt what the snapshot of the other folds knows of it; `by_task`: true tasks, else one."""
     found = [NOTHING] * len(prompts.texts)
     route = policy(0.95).routes[0]
     assert route.knn is not None
     for number in range(int(fold.max()) + 1):
         known = np.random.default_rng(seed).permutation(np.flatnonzero(fold != number))
-        snapshot = snapshot_of(prompts, vectors, known)
+        snapshot = snapshot_of(prompts, vectors, known, by_task=by_task)
         for row in np.flatnonzero(fold == number):
             vector = None if np.isnan(vectors[row, 0]) else vectors[row]
-            found[row] = snapshot.evidence("bench", "mmlu", vector, route.knn)
+            task = prompts.tasks[row] if by_task else TASK
+            found[row] = snapshot.evidence("bench", task, vector, route.knn)
     return found
 
 
@@ -207,12 +212,12 @@ def timings(prompts: Prompts, vectors: Vectors, *, rounds: int) -> dict[str, flo
     assert rules is not None
 
     def without() -> None:
-        evidence = snapshot.evidence("bench", "mmlu", None, rules)
+        evidence = snapshot.evidence("bench", TASK, None, rules)
         choose(route_class, View(catalogue=cards, evidence=evidence, draw=FIXED_DRAW))
 
     def learned(at: list[int] = [0]) -> None:  # noqa: B006 - a counter
         at[0] += 1
-        evidence = snapshot.evidence("bench", "mmlu", vectors[rows[at[0] % len(rows)]], rules)
+        evidence = snapshot.evidence("bench", TASK, vectors[rows[at[0] % len(rows)]], rules)
         choose(route_class, View(catalogue=cards, evidence=evidence, draw=LEARNED_DRAW))
 
     found = {}
