@@ -1,9 +1,9 @@
-"""One worker: every part made once, wired, served, drained and closed in order. Nothing else constructs parts.
+"""One worker: every part made once and wired (gateway/worker.py runs it). Nothing else constructs parts.
 
 Mutable state and its owners: policies - PolicyBook; deployment health - LiteLLMDeployments; breakers, places, retry
-budget and measured times - Attempts.traffic; calls in flight - InFlight; breaker hints - SharedHints;
-answers in memory - ExactCache; labels and what they say - Knowledge; models' recent times -
-Latencies; verified keys - Keys; outcomes waiting - Ledger; series - Metrics; tasks - Supervisor.
+budget and measured times - Attempts.traffic; calls in flight - InFlight; breaker hints - SharedHints; answers in
+memory - ExactCache; reservations - Budgets; versions in force - Rollouts; labels and what they say - Knowledge; models'
+recent times - Latencies; verified keys - Keys; outcomes waiting - Ledger; series - Metrics; tasks - Supervisor.
 """
 
 from __future__ import annotations
@@ -12,31 +12,40 @@ import asyncio
 import random
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 import uvloop
 
 from gateway.breaker_hints import SharedHints
+from gateway.budgets.away import NoRedis
+from gateway.budgets.books import Budgets
+from gateway.budgets.desk import Desk
 from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
 from gateway.clock import SystemClock
-from gateway.flow import Flow, Parts
+from gateway.flow import Flow
 from gateway.http.routes import ENDPOINTS
 from gateway.http.state import Services
 from gateway.interactions import Interactions
 from gateway.keys import Keys
 from gateway.knowledge.feedback import Feedback
-from gateway.knowledge.knowledge import NO_EMBEDDER, Knowledge
-from gateway.knowledge.latencies import Latencies
+from gateway.knowledge.knowledge import NO_EMBEDDER
+from gateway.knowledge.learning import Learning
 from gateway.known_labels import known_labels
 from gateway.lane import Transition
 from gateway.ledger import Ledger
 from gateway.logs import configure_logs, report_crash
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
+from gateway.parts import Parts
 from gateway.pipelines.spec import shipped_pipelines
+from gateway.rollout.rollouts import Rollouts
+from gateway.rollout.state import RolloutState
 from gateway.settings import Settings, metrics_dir
+from gateway.shadow import Shadows
+from gateway.spend_tasks import SpendTasks
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
@@ -59,43 +68,45 @@ def run_worker(
     settings: Settings, sockets: Sequence[socket.socket], *, worker: int, ops_sockets: Sequence[socket.socket] = ()
 ) -> int:
     """Serve on `sockets` until SIGTERM or SIGINT, then drain and return the exit code."""
-    built = build(settings, access_log=configure_logs(settings.log_level), seed=worker)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(built, sockets, ops_sockets))
+    access_log = configure_logs(settings.log_level)
+    built = build(settings, access_log=access_log, seed=worker)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(built, sockets, ops_sockets))
+    finally:
+        access_log.flush()
     return 0
 
 
 def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: int) -> Worker:
     """Make and wire every part. Reads files (blocking), opens no connection. Raises DocumentError for bad files."""
-    clock = SystemClock()
+    clock, rng = SystemClock(), random.Random(seed)
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
     deployments, book = _routing(settings)
-    known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
-    metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
-    metrics.policy_loaded(book.current().version)
+    metrics = _metrics(book, deployments)
     store = _store(settings, clock, supervisor, metrics)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
-    knowledge, latencies = Knowledge(store, clock, space=NO_EMBEDDER), Latencies(clock)
-    sink = _sink(metrics, access_log, ledger, knowledge, latencies)
-    backends = _backends(settings, clock, deployments)
-    prices = {deployment.id: deployment.price for deployment in deployments.usable}
-    limits, rng = waits_of(settings), random.Random(seed)
-    hints = SharedHints(store, clock=clock, known=prices)
+    learning = Learning.of(store, clock, space=NO_EMBEDDER)
+    backends, prices = _backends(settings, clock, deployments), {one.id: one.price for one in deployments.usable}
+    limits, hints = waits_of(settings), SharedHints(store, clock=clock, known=prices)
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
+    spend = _spend_tasks(settings, store, clock, book, metrics)
     parts = Parts(
         book=book,
         deployments=deployments,
         unhealthy=deployments.unhealthy,
         price_of=prices.get,
         attempts=attempts,
+        rollouts=spend.rollouts,
+        shadows=Shadows(spend.budgets, clock, catalogue=deployments.catalogue, supervisor=supervisor, rng=rng),
+        desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=limits.max_attempts),
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
         inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes, heartbeat_s=settings.heartbeat_s),
         leases=Leases(store, clock, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
         clock=clock,
-        sink=sink,
+        sink=_sink(metrics, access_log, ledger, spend.rollouts.record, learning.record),
         rng=random.Random(seed),
-        knowledge=knowledge,
-        latencies=latencies,
+        learning=learning,
     )
     return Worker(
         services=_services(settings, parts, deployments, store, metrics),
@@ -106,7 +117,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         inflight=parts.inflight,
         hints=hints,
         watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
-        runners=[],
+        spend=spend,
     )
 
 
@@ -130,12 +141,13 @@ def _services(
             sink=parts.sink,
         ),
         book=parts.book,
+        desk=parts.desk,
         deployments=deployments,
         metrics=metrics,
         sink=parts.sink,
         report_crash=report_crash,
         details=lambda: details(parts.book, deployments, store, parts.inflight),
-        knowledge=parts.knowledge,
+        knowledge=parts.learning.knowledge,
         tell_feedback=_tell_feedback,
     )
 
@@ -144,6 +156,13 @@ def _routing(settings: Settings) -> tuple[LiteLLMDeployments, PolicyBook]:
     models = load_models(settings.models.read_text(encoding="utf-8"), source=str(settings.models))
     deployments = LiteLLMDeployments(models.entries, environment=settings.environment, simulate_missing=True)
     return deployments, PolicyBook(settings.policies, groups=models.groups, models_file=settings.models)
+
+
+def _metrics(book: PolicyBook, deployments: LiteLLMDeployments) -> Metrics:
+    known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
+    metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
+    metrics.policy_loaded(book.current().version)
+    return metrics
 
 
 def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeployments) -> dict[str, Backend]:
@@ -155,14 +174,30 @@ def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeploy
     return make_backends(chosen, clock=clock, deployments=deployments)
 
 
+def _spend_tasks(
+    settings: Settings, store: RedisStore | MemoryStore, clock: SystemClock, book: PolicyBook, metrics: Metrics
+) -> SpendTasks:
+    runner = store if isinstance(store, RedisStore) else NoRedis()
+    rollouts = Rollouts(
+        runner, clock, groups=book.groups, on_change=partial(_tell_rollout, metrics), switch_s=settings.policy_switch_s
+    )
+    return SpendTasks(budgets=Budgets(runner, clock), rollouts=rollouts, book=book)
+
+
+def _tell_rollout(metrics: Metrics, state: RolloutState) -> None:
+    metrics.rollout(state.policy, percent=state.percent, step=state.step + 1 if state.candidate else 0)
+    if state.candidate or state.status != "done":
+        log.info("rollout", policy=state.policy, status=state.status, percent=state.percent, reason=state.reason)
+
+
 def _sink(
-    metrics: Metrics, access_log: Callable[[Outcome], None], ledger: Ledger, knowledge: Knowledge, latencies: Latencies
+    metrics: Metrics, access_log: Callable[[Outcome], None], ledger: Ledger, *learners: Callable[[Outcome], None]
 ) -> Callable[[Outcome], None]:
     def sink(outcome: Outcome) -> None:
         metrics.record(outcome)
         access_log(outcome)
-        latencies.record(outcome)
-        knowledge.record(outcome)
+        for learn in learners:
+            learn(outcome)
         # Strangers are counted and logged, but cannot push a tenant's history out of the ledger.
         if outcome.tenant:
             ledger.record(outcome)

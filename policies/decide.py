@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from policies.arrange import cascaded
 from policies.evidence import Arm
 from policies.floored import arm_for, below_floor, in_time, prediction_for
 from policies.model import (
@@ -80,12 +81,9 @@ def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
     in_service = [group for group in order if group not in view.unhealthy] or order[:1]
     if not in_service or _is_the_callers_mistake(route, facts, rejected):
         return NoCandidate(route=route.name, rejected=tuple(rejected))
-    if len(in_service) < len(order):
-        rejected += [
-            _rejection(group, "unhealthy", f"{group!r} has no deployment in service")
-            for group in order
-            if group not in in_service
-        ]
+    rejected += _out_of_service(order, in_service)
+    in_service, cascade = cascaded(route, in_service, route_class.aliases)
+    reason = _reason("control_arm" if arm == "control" else route.selector, ordering.ranked, in_service, view)
     return Plan(
         policy=route_class.policy,
         policy_version=route_class.policy_version,
@@ -98,9 +96,20 @@ def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
         hedge=route.hedge,
         cache=route.cache,
         arm=arm,
-        reason=_reason("control_arm" if arm == "control" else route.selector, ordering.ranked, in_service, view),
+        cascade=cascade,
+        reason=reason if cascade is None else f"cascade:{cascade.first}",
         rejected=tuple(rejection for rejection in rejected if rejection.candidate not in in_service),
     )
+
+
+def _out_of_service(order: list[str], in_service: list[str]) -> list[Rejection]:
+    if len(in_service) == len(order):
+        return []
+    return [
+        _rejection(group, "unhealthy", f"{group!r} has no deployment in service")
+        for group in order
+        if group not in in_service
+    ]
 
 
 def _order(route_class: RouteClass, view: View, allowed: tuple[ModelCard, ...], cap: int | None, arm: Arm) -> Ordering:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from policies.model import ModelCard, Price, Rejection
+from policies.model import ModelCard, Rejection
 from policies.ports import Demand
+from policies.prices import Price
 
 EXPECTED_OUTPUT_TOKENS = 512
 """How long an answer is taken to be. Caps are habits (4096, 16384) rather than forecasts, so a higher cap is not

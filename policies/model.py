@@ -13,7 +13,9 @@ from typing import Literal
 import msgspec
 
 from policies.evidence import NOTHING, Arm, Evidence, Latency
+from policies.prices import Price
 from policies.rules import (
+    AcceptRules,
     BudgetRules,
     CascadeRules,
     KnnRules,
@@ -39,41 +41,6 @@ REQUESTED = "requested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """Prices in pico-dollars per token (1 USD per million tokens = 1_000_000).
-
-    Pico, not nano: published prices such as 0.0375 USD per million cached tokens are no whole
-    nano-dollars. Amounts, once multiplied by tokens, are rounded up to whole nano-dollars.
-    """
-
-    input: int
-    cached_input: int
-    cache_write: int
-    output: int
-    reasoning: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """What one model charges: base rates, and dearer rates above some prompt sizes.
-
-    `above` holds (input_tokens, rates): the rates that replace `base` for a whole request whose
-    input has more than that many tokens, smallest threshold first.
-    """
-
-    base: Rates
-    above: tuple[tuple[int, Rates], ...] = ()
-
-    def rates(self, input_tokens: int) -> Rates:
-        """Return the rates that apply to a request of `input_tokens`."""
-        applicable = self.base
-        for threshold, rates in self.above:
-            if input_tokens > threshold:
-                applicable = rates
-        return applicable
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """What policy may know of one model group; over several deployments, the worst of each.
 
@@ -95,7 +62,7 @@ Catalogue = Mapping[str, ModelCard]
 """Every model group that has at least one usable deployment, by name."""
 
 
-class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything a policy may know of a request; never its text.
 
     `input_tokens` is an estimate (UTF-8 bytes of all text / 4, rounded up); `tags` hold "key=value" strings;
@@ -239,7 +206,7 @@ class RouteClass(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | None = None
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What `choose` may look at beside the request; recorded, so that a decision can be repeated.
 
     `unhealthy` are groups with no deployment in service now; `draw` is uniform in [0, 1). `evidence` is what is known
@@ -266,10 +233,18 @@ class Rejection:
     detail: str
 
 
+class Cascade(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose answer is held and checked, and who is asked where it does not pass; groups, both in the plan."""
+
+    first: str
+    then: str
+    accept: AcceptRules
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Which model groups to try, in order, and within which limits; `max_attempts` None: the engine's own bound.
 
-    `arm` is who decided, on a route with a quality floor.
+    `arm` is who decided, on a route with a quality floor; `service_tier` is asked for where a provider has it.
     """
 
     policy: str
@@ -286,6 +261,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     hedge: HedgeRules | None = None
     max_attempts: int | None = None
     arm: Arm = ""
+    service_tier: str = ""
+    cascade: Cascade | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,7 @@ class Knowledge:
         if not outcome.arm or outcome.result != "ok" or not outcome.routed_model:
             return
         is_choice = bool(outcome.attempts) and outcome.attempts[0].group == outcome.routed_model
+        is_choice = is_choice and outcome.origin != "shadow"
         decision = Decision(
             tenant=outcome.tenant,
             request_id=outcome.request_id,

@@ -21,7 +21,8 @@ from policies.arms import arm_of
 from policies.decide import choose, match
 from policies.evidence import NOTHING, Evidence
 from policies.load import load_policy
-from policies.model import Catalogue, ModelCard, Plan, Policy, Price, Rates, RequestFacts, RouteClass, View
+from policies.model import Catalogue, ModelCard, Plan, Policy, RequestFacts, RouteClass, View
+from policies.prices import Price, Rates
 from policies.rules import KnnRules
 from tests.bench.routing_data import Floats, Prompts, Vectors
 from tests.bench.routing_scores import Rows

@@ -15,13 +15,12 @@ from policies.model import (
     NoCandidate,
     Plan,
     Policy,
-    Price,
-    Rates,
     RequestFacts,
     Route,
     TokenRange,
     View,
 )
+from policies.prices import Price, Rates
 from policies.selectors import SELECTORS
 
 GROUPS = ("a", "b", "c", "d", "e")

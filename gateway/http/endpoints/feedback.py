@@ -35,8 +35,8 @@ async def create(http: web.Request) -> web.StreamResponse:
             ) from None
     if decision is None:
         message = (
-            f"no answer of request {given.request_id!r} awaits feedback: a day long those are remembered for which a route"
-            " with a quality floor chose the model afresh (not for cache hits), and only for the tenant that asked;"
+            f"no answer of request {given.request_id!r} awaits feedback: those are remembered for a day for which a"
+            " route with a quality floor chose the model afresh (no cache hit), and only for the tenant that asked;"
             " steps of a pipeline are named <id>.<step>"
         )
         raise http_failure(404, message, code="request_not_found", param="request_id")

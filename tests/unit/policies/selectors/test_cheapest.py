@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from policies.expected_cost import expected_cost
-from policies.model import Price, Rates
 from policies.ports import Demand
+from policies.prices import Price, Rates
 from policies.selectors.cheapest import order
 from tests.unit.policies.examples import card, price
 
