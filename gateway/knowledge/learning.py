@@ -36,7 +36,7 @@ class Learning:
         self.knowledge.record(outcome)
 
     def known(self, view: View, route_class: RouteClass, *, request_id: str, vector: Vector | None) -> View:
-        """Return the view with what its route asks for: evidence where it has a floor, latencies where it bounds them."""
+        """Return the view with what its route asks for: evidence for a floor, latencies where it bounds them."""
         route = route_class.route
         if route.knn is None and route.latency is None:
             return view
