@@ -46,6 +46,7 @@ from gateway.rollout.state import RolloutState
 from gateway.settings import Settings, metrics_dir
 from gateway.shadow import Shadows
 from gateway.spend_tasks import SpendTasks
+from gateway.stickiness import Stickiness
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
@@ -99,6 +100,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         attempts=attempts,
         rollouts=spend.rollouts,
         shadows=Shadows(spend.budgets, clock, catalogue=deployments.catalogue, supervisor=supervisor, rng=rng),
+        stickiness=Stickiness(store, clock),
         desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=limits.max_attempts),
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
         inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes, heartbeat_s=settings.heartbeat_s),

@@ -14,6 +14,7 @@ from gateway.knowledge.learning import Learning
 from gateway.ports import Clock
 from gateway.rollout.rollouts import Rollouts
 from gateway.shadow import Shadows
+from gateway.stickiness import Stickiness
 from gateway.trail import Sink
 from policies.book import PolicyBook
 from policies.prices import Price
@@ -33,6 +34,7 @@ class Parts:
     rollouts: Rollouts
     desk: Desk
     shadows: Shadows
+    stickiness: Stickiness
     exact: ExactCache
     inflight: InFlight
     leases: Leases

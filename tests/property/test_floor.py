@@ -18,6 +18,7 @@ from policies.model import (
     RequestFacts,
     Route,
     View,
+    Warm,
 )
 from policies.quality import predict
 from policies.rules import KnnRules, LatencyRules, QualityRules
@@ -41,6 +42,7 @@ views = st.builds(
     catalogue=st.fixed_dictionaries({}, optional={group: card_strategy(group) for group in GROUPS}),
     unhealthy=st.frozensets(st.sampled_from(GROUPS), max_size=2),
     draw=st.floats(0, 1, exclude_max=True),
+    warm=st.none() | st.builds(Warm, group=st.sampled_from(GROUPS), tokens=st.integers(0, 10**6)),
     evidence=evidences,
     latency=st.dictionaries(
         st.sampled_from(GROUPS), st.builds(Latency, p95_first_token_ms=figures, p95_total_ms=figures)
