@@ -87,11 +87,10 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     metrics = _metrics(book, deployments)
     store = _store(settings, clock, supervisor, metrics)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
-    learning = Learning.of(store, clock, space=NO_EMBEDDER)
     backends, prices = _backends(settings, clock, deployments), {one.id: one.price for one in deployments.usable}
     limits, hints = waits_of(settings), SharedHints(store, clock=clock, known=prices)
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
-    spend = _spend_tasks(settings, store, clock, book, metrics)
+    learning, spend = Learning.of(store, clock, space=NO_EMBEDDER), _spend_tasks(settings, store, clock, book, metrics)
     parts = Parts(
         book=book,
         deployments=deployments,
