@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench bench-peers bench-micro \
-  bench-growth soak-long bench-joining bench-hedge bench-rollout bench-semantic bench-cache \
+  bench-growth soak-long bench-joining bench-hedge bench-rollout bench-routing bench-semantic bench-cache \
   bench-large
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
 	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
 	@echo "make bench-large  1 MiB prompts, 200,000-token streams, 2,000 idle connections, 1,000 slow streams"
+	@echo "make bench-routing  cost saved at a quality, by predicted quality, against simpler rules [ARGS='--quick']"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
 
 setup: .venv/.installed
@@ -102,6 +103,10 @@ bench-rollout: setup
 # Two workers; memory, event-loop lag and /health beside the work; the figures in tests/bench/README.md.
 bench-large: setup
 	@exec $(BIN)/python -m tests.bench.large
+
+# What routing by predicted quality saves, on RouteLLM's data beside the project (FOREWORD_DATA).
+bench-routing: setup
+	@exec $(BIN)/python -m tests.bench.routing $(ARGS)
 
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)

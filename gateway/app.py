@@ -2,8 +2,8 @@
 
 Mutable state and its owners: policies - PolicyBook; deployment health - LiteLLMDeployments; breakers, places, retry
 budget and measured times - Attempts.traffic; calls in flight - InFlight; breaker hints - SharedHints; answers in
-memory - ExactCache; reservations - Budgets; versions in force - Rollouts; verified keys - Keys; outcomes waiting -
-Ledger; series - Metrics; tasks - Supervisor.
+memory - ExactCache; reservations - Budgets; versions in force - Rollouts; labels and what they say - Knowledge; models'
+recent times - Latencies; verified keys - Keys; outcomes waiting - Ledger; series - Metrics; tasks - Supervisor.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from gateway.http.state import Services
 from gateway.inherited import Inherited
 from gateway.interactions import Interactions
 from gateway.keys import Keys
+from gateway.knowledge.feedback import Feedback
+from gateway.knowledge.knowledge import NO_EMBEDDER
+from gateway.knowledge.learning import Learning
 from gateway.known_labels import known_labels
 from gateway.lane import Transition
 from gateway.ledger import Ledger
@@ -77,17 +80,16 @@ def run_worker(settings: Settings, inherited: Inherited, *, tell_ready: TellRead
 
 def build(settings: Settings, documents: Documents, *, access_log: Callable[[Outcome], None], seed: int) -> Worker:
     """Make and wire every part. Reads the shipped pipelines (blocking), opens no connection."""
-    clock = SystemClock()
+    clock, rng = SystemClock(), random.Random(seed)
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
     book, deployments = documents.book, _deployments(settings, documents)
     metrics = _metrics(book, deployments)
     store = _store(settings, clock, supervisor, metrics)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
     backends, prices = _backends(settings, clock, deployments), {one.id: one.price for one in deployments.usable}
-    limits, rng = waits_of(settings), random.Random(seed)
-    hints = SharedHints(store, clock=clock, known=prices)
+    limits, hints = waits_of(settings), SharedHints(store, clock=clock, known=prices)
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
-    spend = _spend_tasks(settings, store, clock, book, metrics)
+    learning, spend = Learning.of(store, clock, space=NO_EMBEDDER), _spend_tasks(settings, store, clock, book, metrics)
     parts = Parts(
         book=book,
         deployments=deployments,
@@ -102,8 +104,9 @@ def build(settings: Settings, documents: Documents, *, access_log: Callable[[Out
         inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes, heartbeat_s=settings.heartbeat_s),
         leases=Leases(store, clock, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
         clock=clock,
-        sink=_sink(metrics, access_log, ledger, spend.rollouts),
+        sink=_sink(metrics, access_log, ledger, spend.rollouts.record, learning.record),
         rng=random.Random(seed),
+        learning=learning,
     )
     return Worker(
         services=_services(settings, parts, deployments, store, metrics),
@@ -144,6 +147,8 @@ def _services(
         sink=parts.sink,
         report_crash=report_crash,
         details=lambda: details(parts.book, deployments, store, parts.inflight),
+        knowledge=parts.learning.knowledge,
+        tell_feedback=_tell_feedback,
     )
 
 
@@ -184,12 +189,13 @@ def _tell_rollout(metrics: Metrics, state: RolloutState) -> None:
 
 
 def _sink(
-    metrics: Metrics, access_log: Callable[[Outcome], None], ledger: Ledger, rollouts: Rollouts
+    metrics: Metrics, access_log: Callable[[Outcome], None], ledger: Ledger, *learners: Callable[[Outcome], None]
 ) -> Callable[[Outcome], None]:
     def sink(outcome: Outcome) -> None:
         metrics.record(outcome)
-        rollouts.record(outcome)
         access_log(outcome)
+        for learn in learners:
+            learn(outcome)
         # Strangers are counted and logged, but cannot push a tenant's history out of the ledger.
         if outcome.tenant:
             ledger.record(outcome)
@@ -224,6 +230,10 @@ def _store(
         on_transition=_tell_transition,
         on_call=lambda operation, seconds, has_failed: metrics.redis_call(operation, seconds, failed=has_failed),
     )
+
+
+def _tell_feedback(tenant: str, given: Feedback) -> None:
+    log.info("feedback", tenant=tenant, request_id=given.request_id, score=given.quality, comment=given.comment)
 
 
 def _tell_transition(transition: Transition) -> None:

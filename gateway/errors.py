@@ -182,6 +182,7 @@ _HTTP_TYPES: Final[Mapping[int, tuple[str, str]]] = {
     403: ("permission_error", "forbidden"),
     404: ("invalid_request_error", "not_found"),
     405: ("invalid_request_error", "method_not_allowed"),
+    409: ("invalid_request_error", "conflict"),
     408: ("timeout_error", "request_timeout"),
     413: ("invalid_request_error", "body_too_large"),
     503: ("server_error", "unavailable"),

@@ -25,6 +25,7 @@ from gateway.trail import Ask, Trail
 from policies.arrange import service_tier
 from policies.decide import choose, match
 from policies.model import NoCandidate, Plan, RouteClass, View
+from policies.seen import seen_of
 from router.types import AnswerEvent, Priority, Usage
 
 
@@ -44,14 +45,9 @@ class Launcher:
 
     def plan(self, ask: Ask, trail: Trail) -> Plan:
         """Decide without calling anybody (also the dry run). Raises RequestFailed where no model may serve."""
-        parts = self._parts
         route_class = trail.route_class or self.match(ask, trail)
-        view = View(
-            catalogue=parts.deployments.catalogue(),
-            unhealthy=parts.unhealthy(),
-            draw=parts.rng.random(),
-            warm=trail.warm,
-        )
+        view = self._view(ask, trail, route_class)
+        trail.seen = seen_of(view)
         plan = choose(route_class, view)
         if isinstance(plan, NoCandidate):
             raise from_no_candidate(plan)
@@ -63,6 +59,16 @@ class Launcher:
             service_tier=service_tier(route_class.route, deadline_s),
         )
         return trail.plan
+
+    def _view(self, ask: Ask, trail: Trail, route_class: RouteClass) -> View:
+        parts = self._parts
+        view = View(
+            catalogue=parts.deployments.catalogue(),
+            unhealthy=parts.unhealthy(),
+            draw=parts.rng.random(),
+            warm=trail.warm,
+        )
+        return parts.learning.known(view, route_class, request_id=ask.request_id, vector=trail.vector)
 
     async def flight(self, ask: Ask, trail: Trail, lease: Lease | None) -> Flight:
         """Begin the call, or join one that somebody began meanwhile. Raises RequestFailed; then, and on cancel, the

@@ -19,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from gateway.knowledge.labels import Learnt
 from gateway.outcome import Outcome
 from gateway.ports import Clock
 from gateway.recording import Observe, OutcomeRecorder
@@ -154,6 +155,12 @@ class Metrics:
     def policy_rejected(self) -> None:
         """Count a reload that kept the last good version."""
         self._child("foreword_policy_reloads", "rejected")(1)
+
+    def learnt(self, found: Learnt) -> None:
+        """Count the judged answers that this process shared, and say how many there are in all."""
+        for source, count in found.by_source.items():
+            self._child("foreword_quality_labels", source)(count)
+        self._gauges["foreword_knowledge_labels"].set(found.labels)
 
     def ledger_dropped(self, entries: int) -> None:
         """Count ledger entries that were lost."""

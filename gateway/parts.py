@@ -10,6 +10,7 @@ from gateway.budgets.desk import Desk
 from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
+from gateway.knowledge.learning import Learning
 from gateway.ports import Clock
 from gateway.rollout.rollouts import Rollouts
 from gateway.shadow import Shadows
@@ -40,3 +41,4 @@ class Parts:
     clock: Clock
     sink: Sink
     rng: random.Random
+    learning: Learning

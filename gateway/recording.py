@@ -92,6 +92,8 @@ class OutcomeRecorder:
         if ended.interaction is not None and ended.interaction_cost is not None:
             ended.interaction(outcome.total_s)
             ended.interaction_cost(outcome.interaction_cost_nanousd * NANO)
+        if outcome.arm:
+            self._child("foreword_arm_requests", closed(outcome.route, self._known.routes), outcome.arm)(1)
         if outcome.error_code or outcome.error_type:
             self._record_error(outcome)
 

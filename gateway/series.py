@@ -9,7 +9,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from gateway.knowledge.labels import SOURCES
 from gateway.outcome import CacheStatus, Result, Source
+from policies.evidence import Arm
 from router.breaker import BreakerState
 from router.errors import ErrorKind
 from router.types import Reason
@@ -37,7 +39,7 @@ _GATEWAY_CODES = (
     *("provider_error", "provider_unreachable", "provider_timeout", "stream_cut", "malformed_answer", "interrupted"),
     *("model_not_allowed", "wrong_model_mode", "unsupported_capability", "invalid_request", "forbidden", "not_found"),
     *("method_not_allowed", "request_timeout", "body_too_large", "unavailable", "internal_error", "reader_too_slow"),
-    *("answer_too_large", "budget_unavailable", "cost_unbounded"),
+    *("answer_too_large", "budget_unavailable", "cost_unbounded", "request_not_found", "feedback_given"),
 )
 ERROR_CODES = frozenset({*_GATEWAY_CODES, *get_args(ErrorKind)})
 ERROR_TYPES = frozenset(
@@ -114,6 +116,8 @@ COUNTERS = (
     Series("foreword_hedges", "Second calls that raced a late first one", ("result",)),
     Series("foreword_hedge_cost_usd", "Spent on the calls that lost such a race, in USD"),
     Series("foreword_unpriced_requests", "Provider answers of models without a known price", ("model",)),
+    Series("foreword_arm_requests", "Decisions on routes with a quality floor, by who made them", ("route", "arm")),
+    Series("foreword_quality_labels", "Answers judged, by whom", ("source",)),
     Series("foreword_http_requests", "HTTP exchanges", ("endpoint", "status")),
     Series("foreword_budget_refusals", "Requests that a budget or a limit refused", ("policy", "reason")),
     Series("foreword_budget_spent_usd", "Spent under a policy, warms and shadows included, in USD", ("policy",)),
@@ -155,6 +159,7 @@ LEVELS = (
     Level("foreword_in_flight_provider_calls", "Provider calls being worked on", _DEPLOYMENT, "livesum"),
     Level("foreword_queued_provider_calls", "Provider calls waiting for a place", _DEPLOYMENT, "livesum"),
     Level("foreword_policy_info", "1 for the policy version in force", ("version",)),
+    Level("foreword_knowledge_labels", "Judged answers that routing by quality knows of"),
     Level("foreword_rollout_percent", "Sessions under a new version; 0 outside a rollout", ("policy",)),
     Level("foreword_rollout_step", "Step of a policy's rollout, from 1; 0 outside one", ("policy",)),
     Level("foreword_warmer_lag_seconds", "How far behind the newest ledger entry the warmer is"),
@@ -215,6 +220,9 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield from (("foreword_budget_refusals", (policy, reason)) for reason in sorted(BUDGET_REASONS))
     for result in ("loaded", "rejected"):
         yield "foreword_policy_reloads", (result,)
+    yield from (("foreword_quality_labels", (source,)) for source in SOURCES)
+    for route in (NONE, *sorted(known.routes)):
+        yield from (("foreword_arm_requests", (route, arm)) for arm in get_args(Arm) if arm)
 
 
 def level_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:

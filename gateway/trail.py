@@ -14,12 +14,14 @@ from gateway.budgets.spending import Spending
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import Hit
 from gateway.cache.flight import Flight
+from gateway.cache.semantic.types import Vector
 from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
 from gateway.ports import Clock
 from policies.model import Plan, Policy, RequestFacts, RouteClass, Warm
 from policies.prices import Price
+from policies.seen import Seen
 from router.books import total
 from router.cost import cost_nanousd
 from router.types import AttemptRecord, ChatRequest, Usage
@@ -74,7 +76,8 @@ Sink = Callable[[Outcome], None]
 class Trail:
     """Filled in as the request moves along Flow's line; `close_*` ends it. `price_of` takes a deployment's id.
 
-    `waited_s`: seconds spent waiting for another worker's call for the same answer. `policy` is the version that serves
+    `seen` is what the plan was made from; `vector` the question's, where the cache has computed one; `waited_s`:
+    seconds spent waiting for another worker's call for the same answer. `policy` is the version that serves
     this session, `arm` names it where a rollout has several.
     """
 
@@ -90,6 +93,8 @@ class Trail:
     warm: Warm | None = None
     route_class: RouteClass | None = None
     plan: Plan | None = None
+    seen: Seen | None = None
+    vector: Vector | None = None
     cache: CacheStatus = "bypass"
     tier: CacheTier = "none"
     key: str = ""
@@ -252,6 +257,8 @@ class Trail:
             first_token_s=self.first_token_s,
             overhead_s=max(0.0, (self.head_s or total_s) - self.provider_wait_s()),
             parent_request_id=ask.parent_request_id,
+            arm=plan.arm if plan else "",
+            seen=self.seen,
         )
 
     def answered_by(self) -> tuple[str, str, str, bool, tuple[str, ...]]:

@@ -26,6 +26,7 @@ from gateway.http.site import Crowd, SharedSite
 from gateway.http.state import SERVICES, Services
 from gateway.inherited import Inherited, Places
 from gateway.job import RETIRE
+from gateway.knowledge.knowledge import POLL_S as LEARN_S
 from gateway.known_labels import known_labels
 from gateway.ledger import Ledger
 from gateway.metrics import watch_loop_lag
@@ -111,6 +112,7 @@ async def start(
     built.hints.start(built.supervisor)
     built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
     built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")
+    built.supervisor.every(LEARN_S, lambda: _learn(services), name="knowledge")
     table = CLIENT if ops_sockets else (*CLIENT, *OPS)
     await _listen(built, table, sockets, crowd or Crowd(Places(1), 0))
     if ops_sockets:
@@ -189,6 +191,10 @@ async def _refresh_policies(services: Services, spend: SpendTasks) -> None:
     elif isinstance(found, Rejected) and found.is_new:
         services.metrics.policy_rejected()
         log.error("policies not reloaded: the last good ones stay", problems=[str(p) for p in found.problems])
+
+
+async def _learn(services: Services) -> None:
+    services.metrics.learnt(await services.knowledge.poll())
 
 
 async def _count_dropped(built: Worker) -> None:

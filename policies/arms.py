@@ -6,8 +6,9 @@ and the learned arm gets as many requests as the control arm, so that it can be.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from policies.evidence import Arm, Evidence
-from policies.model import RequestFacts
 from policies.quality import OTHER_TASKS
 from policies.rules import KnnRules
 
@@ -23,6 +24,6 @@ def arm_of(rules: KnnRules, evidence: Evidence, draw: float) -> Arm:
     return "fixed"
 
 
-def task_of(facts: RequestFacts) -> str:
+def task_of(tags: Collection[str]) -> str:
     """Return the value of the request's `task=` tag, the first by name of several; `any` without one."""
-    return min((tag[len(_TASK) :] for tag in facts.tags if tag.startswith(_TASK)), default=OTHER_TASKS)
+    return min((tag[len(_TASK) :] for tag in tags if tag.startswith(_TASK)), default=OTHER_TASKS)

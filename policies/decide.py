@@ -32,6 +32,7 @@ from policies.selectors import SELECTORS
 
 _NAMED_IN_REASON = 3
 _LONGEST_NAME = 128
+_SELECTORS_OWN: frozenset[RejectionCode] = frozenset({"no_price", "below_floor"})
 _MISTAKES: frozenset[RejectionCode] = frozenset({"unknown_model", "not_allowed", "wrong_mode"})
 
 
@@ -134,18 +135,16 @@ def _further(
 ) -> list[str]:
     """Return the fallbacks that may follow `order`; whoever may not is added to `rejected`."""
     route = route_class.route
-    excused = frozenset(_expand(route.below_floor, route_class))
-    refused = {
-        rejection.candidate
-        for rejection in rejected
-        if rejection.code != "no_price" and not (rejection.code == "below_floor" and rejection.candidate in excused)
-    }
+    # What the selector left out for its price or its uncertain quality may still stand in.
+    refused = {rejection.candidate for rejection in rejected if rejection.code not in _SELECTORS_OWN}
     further = [g for g in _expand(route.fallbacks, route_class) if g not in order and g not in refused]
     more, more_rejected = _filter(further, route_class, view, cap)
     rejected += more_rejected
     groups = [card.group for card in more]
+    excused = frozenset(_expand(route.below_floor, route_class))
     low = below_floor(route_class, view, tuple(group for group in groups if group not in excused))
-    rejected += low
+    known = {rejection.candidate for rejection in rejected}
+    rejected += [rejection for rejection in low if rejection.candidate not in known]
     return [group for group in groups if group not in {rejection.candidate for rejection in low}]
 
 

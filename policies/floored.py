@@ -30,7 +30,7 @@ def prediction_for(route_class: RouteClass, view: View, groups: tuple[str, ...],
         rules=quality,
         reference=reference,
         priors=route_class.quality_priors,
-        task=task_of(route_class.facts),
+        task=task_of(route_class.facts.tags),
         evidence=view.evidence,
         use_neighbours=arm == "learned",
     )

@@ -38,6 +38,9 @@ def _route_problems(
         expected = "a floor is a share of the reference model's quality: mark one of `models` with reference: true"
         yield document.problem((*path, "objective", "quality"), str(floor), expected)
         return
+    if references[0] not in route.candidates and spec.models[references[0]].group not in route.candidates:
+        expected = f"must name the reference, {references[0]}: it answers where nobody else is sure to reach the floor"
+        yield document.problem((*path, "candidates"), ", ".join(route.candidates), expected)
     for place, name, may_be_below in _ways_around(path, route):
         found = None if may_be_below else _shortfall(spec, name, references[0], floor)
         if found is not None:

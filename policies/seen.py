@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from policies.evidence import NOTHING, Evidence, Latency
-from policies.model import Catalogue, View
+from policies.model import Catalogue, View, Warm
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,11 +20,18 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     draw: float = 0.0
     evidence: Evidence = NOTHING
     latency: Mapping[str, Latency] = {}
+    warm: Warm | None = None
 
 
 def seen_of(view: View) -> Seen:
     """Return what is to be recorded of a view."""
-    return Seen(unhealthy=view.unhealthy, draw=view.draw, evidence=view.evidence, latency=view.latency)
+    return Seen(
+        unhealthy=view.unhealthy,
+        draw=view.draw,
+        evidence=view.evidence,
+        latency=view.latency,
+        warm=view.warm,
+    )
 
 
 def view_of(seen: Seen, catalogue: Catalogue) -> View:
@@ -35,4 +42,5 @@ def view_of(seen: Seen, catalogue: Catalogue) -> View:
         draw=seen.draw,
         evidence=seen.evidence,
         latency=seen.latency,
+        warm=seen.warm,
     )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.http.endpoints import admin, chat, embeddings, health, metrics, models, pipelines
+from gateway.http.endpoints import admin, chat, embeddings, feedback, health, metrics, models, pipelines
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Table = tuple[tuple[str, str, str, Handler], ...]
@@ -20,6 +20,8 @@ CLIENT: Table = (
     ("GET", "/models", "models", models.list_all),
     ("GET", "/v1/models/{model:.+}", "models", models.show),
     ("GET", "/models/{model:.+}", "models", models.show),
+    ("POST", "/v1/feedback", "feedback", feedback.create),
+    ("POST", "/feedback", "feedback", feedback.create),
     ("POST", "/v1/pipelines/{name}", "pipeline", pipelines.run),
     ("POST", "/pipelines/{name}", "pipeline", pipelines.run),
     ("GET", "/health/live", "health", health.live),

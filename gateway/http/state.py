@@ -13,6 +13,8 @@ from gateway.budgets.spending import Spending
 from gateway.flow import Flow
 from gateway.interactions import Interactions
 from gateway.keys import Keys
+from gateway.knowledge.feedback import Feedback
+from gateway.knowledge.knowledge import Knowledge
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
 from gateway.ports import Clock
@@ -39,6 +41,8 @@ class Services:
     sink: Callable[[Outcome], None]
     report_crash: Callable[[str, BaseException], None]
     details: Callable[[], dict[str, object]]
+    knowledge: Knowledge
+    tell_feedback: Callable[[str, Feedback], None]
     is_ready: bool = False
     open_by_key: dict[str, int] = field(default_factory=dict)
     numbers: random.Random = field(default_factory=random.Random)

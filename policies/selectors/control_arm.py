@@ -6,7 +6,7 @@ knows anything (policies.md: the control arm is permanent).
 
 from __future__ import annotations
 
-from policies.expected_cost import by_cost, usd
+from policies.expected_cost import by_cost
 from policies.model import ModelCard, Rejection
 from policies.ports import Demand, Ordering
 
@@ -15,19 +15,19 @@ LEAST_SHARE = 0.1
 
 
 def order(cards: tuple[ModelCard, ...], demand: Demand) -> Ordering:
-    """Put the model that `demand.draw` falls on first, then those that reach the floor, by cost; figures are USD.
+    """Put the model that `demand.draw` falls on first, then those that reach the floor, by cost; no figures.
 
     Draws by the learned arm's shares, each at least LEAST_SHARE before they are scaled to one. That makes the draw
     dearer or cheaper than the learned arm; the comparison weighs by the true shares and so is at equal cost
     (gateway/knowledge/uplift.py).
     """
     priced, rejected = by_cost(cards, demand)
-    figures = {group: usd(cost) for cost, group in priced}
-    shares = {group: max(LEAST_SHARE, demand.shares.get(group, 0.0)) for group in figures}
+    groups = [group for _, group in priced]
+    shares = {group: max(LEAST_SHARE, demand.shares.get(group, 0.0)) for group in groups}
     drawn = _drawn(shares, demand.draw)
     prediction = demand.prediction
     ranked = [drawn] if drawn else []
-    for group in figures:
+    for group in groups:
         if group == drawn:
             continue
         if prediction is None or prediction.reaches(group):
@@ -35,7 +35,7 @@ def order(cards: tuple[ModelCard, ...], demand: Demand) -> Ordering:
         else:
             detail = f"{group!r} is not known to reach the floor, and only who is drawn need not be"
             rejected.append(Rejection(candidate=group, code="below_floor", detail=detail))
-    return Ordering(ranked=tuple((group, figures[group]) for group in ranked), rejected=tuple(rejected))
+    return Ordering(ranked=tuple((group, "") for group in ranked), rejected=tuple(rejected))
 
 
 def _drawn(shares: dict[str, float], draw: float) -> str:

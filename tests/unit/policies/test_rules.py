@@ -130,6 +130,11 @@ def test_warming_off_is_off() -> None:
         ),
         (", below_floor: true", "", "f.yaml:16: routes[0].fallbacks[0]: weak: its quality_prior for fallacy is 0.5"),
         ("then: large", "then: weak", "f.yaml:14: routes[0].cascade.then: weak: its quality_prior for fallacy is 0.5"),
+        (
+            "candidates: [small, large]",
+            "candidates: [small]",
+            "f.yaml:11: routes[0].candidates: small: must name the reference, large",
+        ),
         ("then: large", "then: lage", "routes[0].cascade.then: lage: unknown alias or model; did you mean large?"),
         (", quality: {floor: 0.97, confidence: 0.9}", "", "routes[0].selector: quality_floor: needs objective.quality"),
         ("key: fallacy", "key: falacy", "f.yaml:20: budgets[1].key: falacy: no route of this file has this name; did"),

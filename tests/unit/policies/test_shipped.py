@@ -10,6 +10,7 @@ from msgspec import structs
 import policies
 from policies.book import PolicyBook, PolicySet
 from policies.decide import choose, match
+from policies.evidence import Evidence, Labels, Latency
 from policies.load import load_models, read_text
 from policies.model import Plan, RequestFacts, View
 from tests.unit.policies.examples import FACTS, card, catalogue, price
@@ -54,7 +55,7 @@ GOLDEN: list[tuple[str, RequestFacts, str, str, str, str]] = [
         "debate-bot",
         "fallacy",
         "claude-sonnet-4-5 gpt-4o claude-haiku-4-5 gpt-4o-mini",
-        "fixed:claude-sonnet-4-5",
+        "quality_floor:claude-sonnet-4-5 0.01968",
     ),
     (
         "long fallacy",
@@ -127,13 +128,69 @@ def test_the_shipped_policies_plan_what_the_golden_table_says(
     shipped: PolicySet, row: tuple[str, RequestFacts, str, str, str, str]
 ) -> None:
     _, facts, policy, route, candidates, reason = row
-    found = choose(match(shipped.for_tenant(facts.tenant), facts), View(catalogue=CATALOGUE))
+    found = choose(match(shipped.for_tenant(facts.tenant), facts), View(catalogue=CATALOGUE, draw=0.5))
     assert shipped.for_tenant(facts.tenant).name == policy
     assert found.route == route
     if isinstance(found, Plan):
         assert (" ".join(found.candidates), found.reason) == (candidates, reason)
     else:
         assert candidates == ""
+
+
+LEARNT = Evidence(
+    version="1-1@1",
+    task={"gpt-4o-mini": Labels(2000, 1900), "claude-sonnet-4-5": Labels(2000, 1900)},
+    near={"gpt-4o-mini": Labels(100, 60), "gemini-2.5-flash": Labels(100, 99), "claude-sonnet-4-5": Labels(100, 90)},
+    shares={"gpt-4o-mini": 0.5, "claude-sonnet-4-5": 0.5},
+    uplift_low=0.01,
+)
+# what is known, draw, latencies, candidates, reason
+KNOWING: list[tuple[str, Evidence, float, dict[str, Latency], str, str]] = [
+    (
+        "the neighbours once they are proven",
+        LEARNT,
+        0.5,
+        {},
+        "gemini-2.5-flash claude-sonnet-4-5 gpt-4o-mini",
+        "quality_floor:gemini-2.5-flash 0.00248<claude-sonnet-4-5 0.01968",
+    ),
+    (
+        "the task's mean until then",
+        structs.replace(LEARNT, uplift_low=-0.01),
+        0.5,
+        {},
+        "gpt-4o-mini claude-sonnet-4-5",
+        "quality_floor:gpt-4o-mini 0.0009072<claude-sonnet-4-5 0.01968",
+    ),
+    (
+        "a shuffle for a few",
+        LEARNT,
+        0.029,
+        {},
+        "claude-sonnet-4-5 gpt-4o-mini",
+        "control_arm:claude-sonnet-4-5",
+    ),
+    (
+        "who is in time",
+        structs.replace(LEARNT, near=None),
+        0.5,
+        {"gpt-4o-mini": Latency(p95_first_token_ms=8001)},
+        "claude-sonnet-4-5",
+        "quality_floor:claude-sonnet-4-5 0.01968",
+    ),
+]
+
+
+@pytest.mark.parametrize("row", KNOWING, ids=[row[0] for row in KNOWING])
+def test_on_the_route_with_a_floor_it_is(
+    shipped: PolicySet, row: tuple[str, Evidence, float, dict[str, Latency], str, str]
+) -> None:
+    _, evidence, draw, latency, candidates, reason = row
+    facts = tagged("task=fallacy")
+    view = View(catalogue=CATALOGUE, evidence=evidence, draw=draw, latency=latency)
+    plan = choose(match(shipped.for_tenant(facts.tenant), facts), view)
+    assert isinstance(plan, Plan)
+    assert (" ".join(plan.candidates), plan.reason) == (candidates, reason)
 
 
 def test_the_golden_table_reaches_every_shipped_route(shipped: PolicySet) -> None:
