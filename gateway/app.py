@@ -21,6 +21,7 @@ from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
 from gateway.clock import SystemClock
 from gateway.flow import Flow, Parts
+from gateway.history.archive import Archive
 from gateway.http.routes import ENDPOINTS
 from gateway.http.state import Services
 from gateway.interactions import Interactions
@@ -70,7 +71,9 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
     metrics.policy_loaded(book.current().version)
     store = _store(settings, clock, supervisor, metrics)
-    ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
+    archive = Archive()
+    archive.note_policies(book.current().policies)
+    ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries, archive=archive)
     sink = _sink(metrics, access_log, ledger)
     backends = _backends(settings, clock, deployments)
     prices = {deployment.id: deployment.price for deployment in deployments.usable}
@@ -89,6 +92,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         clock=clock,
         sink=sink,
         rng=random.Random(seed),
+        archive=archive,
     )
     return Worker(
         services=_services(settings, parts, deployments, store, metrics),
@@ -114,6 +118,7 @@ def _services(
         clock=parts.clock,
         keys=Keys(store, parts.clock),
         flow=flow,
+        archive=parts.archive,
         interactions=Interactions(
             shipped_pipelines(),
             flow=flow,

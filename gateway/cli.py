@@ -22,7 +22,7 @@ EXIT_CONFIG = 2
 
 _SETTINGS_OF = {
     "serve": None,  # every one
-    "warm": ("redis_url", "data_dir", "log_level"),
+    "warm": ("redis_url", "data_dir", "log_level", "ledger_keep_days", "ledger_max_bytes"),
     "policy": ("policies", "models"),
     "keys": ("redis_url", "data_dir"),
 }

@@ -22,10 +22,12 @@ from gateway.cache.key import exact_key, is_storable
 from gateway.cache.lease import Elsewhere, Lease, Leases
 from gateway.delivery import Reply, deliver, replay
 from gateway.errors import RequestFailed, from_no_candidate, http_failure
+from gateway.history.archive import Archive
 from gateway.ports import Clock
 from gateway.trail import Ask, Sink, Trail
 from policies.book import PolicyBook
 from policies.decide import choose, match
+from policies.decision import decided
 from policies.model import NoCandidate, Plan, Price, RouteClass, View
 from router.attempts import Attempts
 from router.facts import facts_of
@@ -47,6 +49,7 @@ class Parts:
     clock: Clock
     sink: Sink
     rng: random.Random
+    archive: Archive
 
 
 class Flow:
@@ -94,6 +97,8 @@ class Flow:
             trail.route_class = match(parts.book.current().for_tenant(ask.caller.tenant), trail.facts)
         view = View(catalogue=parts.deployments.catalogue(), unhealthy=parts.unhealthy(), draw=parts.rng.random())
         plan = choose(trail.route_class, view)
+        version = parts.archive.version_of(view.catalogue)
+        trail.decision = decided(trail.facts, view, plan, catalogue=version)
         if isinstance(plan, NoCandidate):
             raise from_no_candidate(plan)
         deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
 
+from gateway.history.archive import Archive, Hashes
+from gateway.history.index import INDEX, places
 from gateway.outcome import Outcome
 from gateway.ports import Clock, StoreUnavailable
 from gateway.supervisor import Supervisor
 
 STREAM = "foreword:ledger"
-VERSION = 1
+VERSION = 2
+"""2: with `decision`. Entries of version 1, which have none, are read as well."""
+READABLE = (b'{"v":2,', b'{"v":1,')
 MAX_RETRY_S = 5.0
 PAGE = 200
 
@@ -28,11 +33,17 @@ _decoder = msgspec.json.Decoder(Outcome)
 class Streams(Protocol):
     """Append-only streams, shared by every worker. Both raise StoreUnavailable."""
 
-    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None: ...
+    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> Sequence[str]: ...
 
     async def read(self, stream: str, *, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
         """Return up to `limit` entries (id, bytes) after the id `after` (`{Unix milliseconds}-{number}`)."""
         ...
+
+
+class LedgerStore(Streams, Hashes, Protocol):
+    """What the ledger writes to: its stream, and hashes beside it. All raise StoreUnavailable."""
+
+    async def hash_set_all(self, key: str, fields: Mapping[str, bytes]) -> None: ...
 
 
 class UnknownEntry(ValueError):
@@ -44,12 +55,12 @@ class Ledger:
 
     The stream keeps about `max_entries`. While the store is away the newest `max_waiting` outcomes stay here and the
     rest is counted in `dropped`. An append whose reply was lost is repeated, so an outcome may be in the stream twice,
-    with the same request_id.
+    with the same request_id. What entries name by version, the `archive` writes before them.
     """
 
     def __init__(
         self,
-        store: Streams,
+        store: LedgerStore,
         *,
         clock: Clock,
         supervisor: Supervisor,
@@ -58,15 +69,18 @@ class Ledger:
         flush_interval_s: float = 0.5,
         batch: int = 256,
         max_waiting: int = 10_000,
+        archive: Archive | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._supervisor = supervisor
         self._stream = stream
+        self._index = INDEX if stream == STREAM else f"{INDEX}:{stream}"
         self._max_entries = max_entries
         self._flush_interval_s = flush_interval_s
         self._batch = batch
         self._max_waiting = max_waiting
+        self._archive = archive
         self._waiting: deque[Outcome] = deque()
         self._task: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
@@ -76,6 +90,13 @@ class Ledger:
     def waiting(self) -> int:
         """Return how many outcomes are not in the store yet."""
         return len(self._waiting)
+
+    def find(self, tenant: str, request_id: str) -> Outcome | None:
+        """Return an outcome that is not in the store yet, the newest of that name."""
+        for outcome in reversed(self._waiting):
+            if outcome.request_id == request_id and outcome.tenant == tenant:
+                return outcome
+        return None
 
     def start(self) -> None:
         """Begin to flush, as a task of the supervisor; needs a running loop."""
@@ -121,7 +142,9 @@ class Ledger:
 
     async def _write(self, taken: list[Outcome]) -> None:
         try:
-            await self._store.append(
+            if self._archive is not None:
+                await self._archive.flush(self._store)
+            ids = await self._store.append(
                 self._stream, [encode(outcome) for outcome in taken], max_entries=self._max_entries
             )
         except (StoreUnavailable, asyncio.CancelledError):
@@ -130,6 +153,9 @@ class Ledger:
             self.dropped += len(taken) - len(kept)
             self._waiting.extendleft(reversed(kept))
             raise
+        with suppress(StoreUnavailable):  # they are written: at worst /explain does not find them
+            found = places(((outcome.tenant, outcome.request_id) for outcome in taken), ids)
+            await self._store.hash_set_all(self._index, found)
 
     async def _run(self) -> None:
         delay_s = self._flush_interval_s
@@ -152,8 +178,8 @@ def encode(outcome: Outcome) -> bytes:
 
 def decode(entry: bytes) -> Outcome:
     """Return the outcome of a stream entry. Raises UnknownEntry for another version's or a damaged one."""
-    if not entry.startswith(b'{"v":%d,' % VERSION):
-        raise UnknownEntry(f"ledger entry: begins with {entry[:12]!r}: must be a JSON object with v = {VERSION} first")
+    if not entry.startswith(READABLE):
+        raise UnknownEntry(f"ledger entry: begins with {entry[:12]!r}: must be a JSON object with v = 1 or 2 first")
     try:
         return _decoder.decode(entry)
     except msgspec.DecodeError as error:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from policies.decision import Decision
 from router.types import AttemptRecord, Usage
 
 Origin = Literal["user", "pipeline", "warmer", "cache"]
@@ -25,6 +26,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `cost_nanousd` is None where the model has no known price; `saved_nanousd` is what a hit or a join did not spend.
     An interaction is one user-origin Outcome; `interaction_cost_nanousd` is what it cost in all: its own provider
     calls, or those of its steps for a pipeline (whose Outcomes carry `cost_nanousd`, so that no dollar counts twice).
+    `decision` is what is needed to decide again (policies/decision.py); None where no policy was asked.
     `overhead_s` is total time minus the time spent waiting for providers and for a slow client.
     """
 
@@ -67,3 +69,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     first_token_s: float | None = None
     overhead_s: float = 0.0
     parent_request_id: str = ""
+    decision: Decision | None = None

@@ -16,6 +16,7 @@ from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
 from gateway.ports import Clock
+from policies.decision import Decision, decision_of
 from policies.model import Plan, Price, RequestFacts, RouteClass
 from router.books import total
 from router.cost import cost_nanousd
@@ -80,6 +81,7 @@ class Trail:
     facts: RequestFacts
     route_class: RouteClass | None = None
     plan: Plan | None = None
+    decision: Decision | None = None
     cache: CacheStatus = "bypass"
     tier: CacheTier = "none"
     key: str = ""
@@ -232,6 +234,7 @@ class Trail:
             first_token_s=self.first_token_s,
             overhead_s=max(0.0, (self.head_s or total_s) - self.provider_wait_s()),
             parent_request_id=ask.parent_request_id,
+            decision=self.decision or decision_of(self.facts),
         )
 
     def answered_by(self) -> tuple[str, str, str, bool, tuple[str, ...]]:

@@ -120,6 +120,7 @@ async def _refresh_policies(services: Services) -> None:
     found = await asyncio.to_thread(services.book.refresh)
     if isinstance(found, Reloaded):
         services.metrics.policy_loaded(found.policies.version)
+        services.archive.note_policies(found.policies.policies)
         known = known_labels(found.policies, services.deployments.usable, endpoints=ENDPOINTS)
         services.metrics.update_labels(known)
         log.info("policies reloaded", version=found.policies.version)

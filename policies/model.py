@@ -202,7 +202,8 @@ class Policy:
     """One policy file, compiled. `version` is the first 12 hex digits of the SHA-256 of its text.
 
     `tenants` are the patterns of the tenants it applies to; none: it applies to nobody. `quality_priors` are by group,
-    then task (`any`: every other task), from 0 to 1; `reference` is the group that quality floors are relative to.
+    then task (`any`: every other task), from 0 to 1; `reference` is the group that quality floors are relative to. `text`
+    is the file's, whose version it is.
     """
 
     name: str
@@ -219,6 +220,7 @@ class Policy:
     warming: WarmingRules | None = None
     rollout: RolloutRules | None = None
     shadow: ShadowRules | None = None
+    text: str = field(default="", repr=False, compare=False)
 
 
 class RouteClass(msgspec.Struct, frozen=True, kw_only=True):

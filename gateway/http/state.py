@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from gateway.flow import Flow
+from gateway.history.archive import Archive
 from gateway.interactions import Interactions
 from gateway.keys import Keys
 from gateway.metrics import Metrics
@@ -29,6 +30,7 @@ class Services:
     clock: Clock
     keys: Keys
     flow: Flow
+    archive: Archive
     interactions: Interactions
     book: PolicyBook
     deployments: LiteLLMDeployments

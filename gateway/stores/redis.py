@@ -113,13 +113,13 @@ class RedisStore:
         """Delete and return how many existed. Raises StoreUnavailable."""
         return sum(integer(reply) for reply in await self._ask_all([("UNLINK", key) for key in keys]))
 
-    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None:
-        """Append in one round trip; the stream keeps `max_entries` and up to a node (about 100) more.
+    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> Sequence[str]:
+        """Append in one round trip, return the ids; the stream keeps `max_entries` and up to a node (100 or so) more.
 
         Raises StoreUnavailable, after which some may be in the stream."""
         commands: list[Command] = [("XADD", stream, "*", "d", entry) for entry in entries[:-1]]
         commands += [("XADD", stream, "MAXLEN", "~", max_entries, "*", "d", entry) for entry in entries[-1:]]
-        await self._ask_all(commands)
+        return [text(name) for name in await self._ask_all(commands)]
 
     async def read(self, stream: str, *, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
         """Return up to `limit` entries (id, bytes) with ids after `after`, oldest first. Raises StoreUnavailable.
@@ -140,6 +140,11 @@ class RedisStore:
             return integer(await self._ask("HSETNX", key, field, value)) == 1
         await self._ask("HSET", key, field, value)
         return True
+
+    async def hash_set_all(self, key: str, fields: Mapping[str, bytes]) -> None:
+        """Set several fields of a hash in one round trip. Raises StoreUnavailable, after which they may be written."""
+        if fields:
+            await self._ask("HSET", key, *(part for field in fields.items() for part in field))
 
     async def hash_all(self, key: str) -> Mapping[str, bytes]:
         """Return a whole hash, read in pages so that a big one stalls nobody. Raises StoreUnavailable."""

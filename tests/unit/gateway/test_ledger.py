@@ -26,12 +26,12 @@ class CountingStore(MemoryStore):
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None:
+    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> Sequence[str]:
         self.appends.append(len(entries))
         await self.gate.wait()
         if self.is_away:
             raise StoreUnavailable("away")
-        await super().append(stream, entries, max_entries=max_entries)
+        return await super().append(stream, entries, max_entries=max_entries)
 
 
 def outcome(number: int) -> Outcome:
@@ -90,7 +90,7 @@ def test_an_entry_gives_back_the_whole_outcome() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", [b"", b"{}", b'{"v":2,"request_id":"r"}', b'{"v":1,"request_id":', b'{"v":1,"status":"x"}']
+    "entry", [b"", b"{}", b'{"v":3,"request_id":"r"}', b'{"v":1,"request_id":', b'{"v":1,"status":"x"}']
 )
 def test_an_entry_of_another_version_or_a_damaged_one_is_an_error(entry: bytes) -> None:
     with pytest.raises(UnknownEntry, match="ledger entry"):
