@@ -22,7 +22,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `dialect` to `allowed_models` complete RequestFacts. `view` is what `choose` saw, without its catalogue, which is
     kept once under the fingerprint `catalogue`; None where the cache answered and nothing had to be chosen.
-    `candidates` is empty where no model might serve.
+    `candidates` is empty where no model might serve. `reason` is the decision's own, whatever was made of it later.
     """
 
     dialect: Dialect = "chat"
@@ -33,6 +33,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     catalogue: str = ""
     candidates: tuple[str, ...] = ()
     output_cap: int | None = None
+    reason: str = ""
     rejected: tuple[Rejection, ...] = ()
 
 
@@ -57,6 +58,7 @@ def decided(facts: RequestFacts, view: View, made: Plan | NoCandidate, *, catalo
         catalogue=catalogue,
         candidates=made.candidates if isinstance(made, Plan) else (),
         output_cap=made.max_output_tokens if isinstance(made, Plan) else None,
+        reason=made.reason if isinstance(made, Plan) else "",
         rejected=made.rejected,
     )
 
