@@ -1,8 +1,9 @@
-"""One worker: every part made once, wired, served, drained and closed in order. Nothing else constructs parts.
+"""One worker: every part made once and wired (gateway/worker.py runs it). Nothing else constructs parts.
 
 Mutable state and its owners: policies - PolicyBook; deployment health - LiteLLMDeployments; breakers, places, retry
-budget and measured times - Attempts.traffic; calls in flight - InFlight; breaker hints - SharedHints;
-answers in memory - ExactCache; verified keys - Keys; outcomes waiting - Ledger; series - Metrics; tasks - Supervisor.
+budget and measured times - Attempts.traffic; calls in flight - InFlight; breaker hints - SharedHints; answers in
+memory - ExactCache; reservations - Budgets; versions in force - Rollouts; verified keys - Keys; outcomes waiting -
+Ledger; series - Metrics; tasks - Supervisor.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import asyncio
 import random
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 import uvloop
 
 from gateway.breaker_hints import SharedHints
+from gateway.budgets.away import NoRedis
+from gateway.budgets.books import Budgets
+from gateway.budgets.desk import Desk
 from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
 from gateway.clock import SystemClock
-from gateway.flow import Flow, Parts
+from gateway.flow import Flow
 from gateway.history.archive import Archive
 from gateway.http.routes import ENDPOINTS
 from gateway.http.state import Services
@@ -32,8 +37,12 @@ from gateway.ledger import Ledger
 from gateway.logs import configure_logs, report_crash
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
+from gateway.parts import Parts
 from gateway.pipelines.spec import shipped_pipelines
+from gateway.rollout.rollouts import Rollouts
+from gateway.rollout.state import RolloutState
 from gateway.settings import Settings, metrics_dir
+from gateway.spend_tasks import SpendTasks
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
@@ -67,30 +76,30 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     clock = SystemClock()
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
     deployments, book = _routing(settings)
-    known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
-    metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
-    metrics.policy_loaded(book.current().version)
+    metrics = _metrics(book, deployments)
     store = _store(settings, clock, supervisor, metrics)
     archive = Archive()
-    archive.note_policies(book.current().policies)
-    ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries, archive=archive)
-    sink = _sink(metrics, access_log, ledger)
+    most = settings.ledger_max_entries
+    ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=most, archive=archive)
     backends = _backends(settings, clock, deployments)
     prices = {deployment.id: deployment.price for deployment in deployments.usable}
     limits, rng = waits_of(settings), random.Random(seed)
     hints = SharedHints(store, clock=clock, known=prices)
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
+    spend = _spend_tasks(settings, store, clock, book, metrics)
     parts = Parts(
         book=book,
         deployments=deployments,
         unhealthy=deployments.unhealthy,
         price_of=prices.get,
         attempts=attempts,
+        rollouts=spend.rollouts,
+        desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=limits.max_attempts),
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
         inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes, heartbeat_s=settings.heartbeat_s),
         leases=Leases(store, clock, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
         clock=clock,
-        sink=sink,
+        sink=_sink(metrics, access_log, ledger, spend.rollouts),
         rng=random.Random(seed),
         archive=archive,
     )
@@ -103,6 +112,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         inflight=parts.inflight,
         hints=hints,
         watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
+        spend=spend,
         runners=[],
     )
 
@@ -118,7 +128,6 @@ def _services(
         clock=parts.clock,
         keys=Keys(store, parts.clock),
         flow=flow,
-        archive=parts.archive,
         interactions=Interactions(
             shipped_pipelines(),
             flow=flow,
@@ -128,6 +137,7 @@ def _services(
             sink=parts.sink,
         ),
         book=parts.book,
+        desk=parts.desk,
         deployments=deployments,
         metrics=metrics,
         sink=parts.sink,
@@ -142,6 +152,13 @@ def _routing(settings: Settings) -> tuple[LiteLLMDeployments, PolicyBook]:
     return deployments, PolicyBook(settings.policies, groups=models.groups, models_file=settings.models)
 
 
+def _metrics(book: PolicyBook, deployments: LiteLLMDeployments) -> Metrics:
+    known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
+    metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
+    metrics.policy_loaded(book.current().version)
+    return metrics
+
+
 def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeployments) -> dict[str, Backend]:
     chosen = BackendSettings(
         max_answer_bytes=settings.max_answer_bytes,
@@ -151,9 +168,28 @@ def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeploy
     return make_backends(chosen, clock=clock, deployments=deployments)
 
 
-def _sink(metrics: Metrics, access_log: Callable[[Outcome], None], ledger: Ledger) -> Callable[[Outcome], None]:
+def _spend_tasks(
+    settings: Settings, store: RedisStore | MemoryStore, clock: SystemClock, book: PolicyBook, metrics: Metrics
+) -> SpendTasks:
+    runner = store if isinstance(store, RedisStore) else NoRedis()
+    rollouts = Rollouts(
+        runner, clock, groups=book.groups, on_change=partial(_tell_rollout, metrics), switch_s=settings.policy_switch_s
+    )
+    return SpendTasks(budgets=Budgets(runner, clock), rollouts=rollouts, book=book)
+
+
+def _tell_rollout(metrics: Metrics, state: RolloutState) -> None:
+    metrics.rollout(state.policy, percent=state.percent, step=state.step + 1 if state.candidate else 0)
+    if state.candidate or state.status != "done":
+        log.info("rollout", policy=state.policy, status=state.status, percent=state.percent, reason=state.reason)
+
+
+def _sink(
+    metrics: Metrics, access_log: Callable[[Outcome], None], ledger: Ledger, rollouts: Rollouts
+) -> Callable[[Outcome], None]:
     def sink(outcome: Outcome) -> None:
         metrics.record(outcome)
+        rollouts.record(outcome)
         access_log(outcome)
         # Strangers are counted and logged, but cannot push a tenant's history out of the ledger.
         if outcome.tenant:

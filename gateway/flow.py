@@ -7,49 +7,19 @@ Speaks no HTTP, logs nothing, counts nothing: what happened is in the Outcome.
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable
-from dataclasses import dataclass
 
-import msgspec
-
-from gateway.cache.admission import is_good, may_join, may_serve
-from gateway.cache.codec import StoredAnswer
-from gateway.cache.exact import ExactCache, Hit, Miss
+from gateway.cache.admission import may_join, may_serve
+from gateway.cache.exact import Hit, Miss
 from gateway.cache.flight import Flight
-from gateway.cache.inflight import InFlight
 from gateway.cache.key import exact_key, is_storable
-from gateway.cache.lease import Elsewhere, Lease, Leases
+from gateway.cache.lease import Elsewhere, Lease
 from gateway.delivery import Reply, deliver, replay
-from gateway.errors import RequestFailed, from_no_candidate, http_failure
-from gateway.history.archive import Archive
-from gateway.ports import Clock
-from gateway.trail import Ask, Sink, Trail
-from policies.book import PolicyBook
-from policies.decide import choose, match
-from policies.decision import decided
-from policies.model import NoCandidate, Plan, Price, RouteClass, View
-from router.attempts import Attempts
+from gateway.errors import RequestFailed, http_failure
+from gateway.launch import Launcher
+from gateway.parts import Parts
+from gateway.trail import Ask, Trail
+from policies.model import Plan, RouteClass
 from router.facts import facts_of
-from router.ports import Deployments
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What the flow is wired from; owned by app.py."""
-
-    book: PolicyBook
-    deployments: Deployments
-    unhealthy: Callable[[], frozenset[str]]
-    price_of: Callable[[str], Price | None]
-    attempts: Attempts
-    exact: ExactCache
-    inflight: InFlight
-    leases: Leases
-    clock: Clock
-    sink: Sink
-    rng: random.Random
-    archive: Archive
 
 
 class Flow:
@@ -57,6 +27,7 @@ class Flow:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._launcher = Launcher(parts)
 
     async def run(self, ask: Ask) -> Reply:
         """Answer one request. Raises RequestFailed; on cancel the caller has left and the Outcome says so."""
@@ -91,30 +62,17 @@ class Flow:
         )
 
     def plan(self, ask: Ask, trail: Trail) -> Plan:
-        """Decide without calling anybody (also the dry run). Raises RequestFailed where no model may serve."""
-        parts = self._parts
-        if trail.route_class is None:
-            trail.route_class = match(parts.book.current().for_tenant(ask.caller.tenant), trail.facts)
-        view = View(catalogue=parts.deployments.catalogue(), unhealthy=parts.unhealthy(), draw=parts.rng.random())
-        plan = choose(trail.route_class, view)
-        version = parts.archive.version_of(view.catalogue)
-        trail.decision = decided(trail.facts, view, plan, catalogue=version)
-        if isinstance(plan, NoCandidate):
-            raise from_no_candidate(plan)
-        deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)
-        trail.plan = msgspec.structs.replace(plan, assemble=plan.assemble or ask.assemble, deadline_s=deadline_s)
-        return trail.plan
+        """Decide without calling anybody (the dry run). Raises RequestFailed where no model may serve."""
+        return self._launcher.plan(ask, trail)
 
     async def _answer(self, ask: Ask, trail: Trail) -> Reply:
-        route_class = match(self._parts.book.current().for_tenant(ask.caller.tenant), trail.facts)
-        trail.route_class = route_class
+        route_class = self._launcher.match(ask, trail)
         found = await self._look_up(ask, trail, route_class)
         if isinstance(found, Elsewhere):
             found = await self._wait_elsewhere(ask, trail, route_class, found.lease)
         if isinstance(found, Hit):
             return replay(ask, trail, found)
-        flight = found if isinstance(found, Flight) else self._launch(ask, trail, found)
-        trail.flight = flight
+        flight = trail.flight = found if isinstance(found, Flight) else await self._launcher.flight(ask, trail, found)
         heartbeat_s = self._parts.inflight.heartbeat_s if ask.request.stream else None
         return await deliver(ask, trail, flight.follow(deadline_s=self._left_s(ask), heartbeat_s=heartbeat_s))
 
@@ -126,7 +84,9 @@ class Flow:
         if not is_storable(ask.request.document, rules) and not (ask.store_sampled and rules.exact_ttl_s > 0):
             _refuse_uncached(ask)
             return None
-        trail.key = exact_key(ask.request.document, route_class, namespace=control.namespace, identity=ask.identity)
+        trail.key = exact_key(
+            ask.request.document, route_class, namespace=control.namespace, identity=ask.identity, arm=trail.arm
+        )
         if control.no_cache:
             _refuse_uncached(ask)
             return None
@@ -134,7 +94,7 @@ class Flow:
             found = await self._find_or_claim(ask, trail.key, route_class)
         else:
             found = await self._find(ask, trail.key, route_class)
-        _note(ask, trail, found)
+        trail.note(found)
         if not isinstance(found, Hit | Flight):
             _refuse_uncached(ask)
         return found
@@ -197,7 +157,7 @@ class Flow:
 
         found: Hit | Flight | Lease | None = await parts.leases.wait(lease, look, left_s=self._left_s(ask))
         trail.waited_s = parts.clock.monotonic() - began_s
-        _note(ask, trail, found)
+        trail.note(found)
         return found
 
     def _here(self, ask: Ask, key: str) -> Hit | Flight | None:
@@ -210,71 +170,6 @@ class Flow:
         if ask.deadline_s is None:
             return None
         return max(0.0, ask.received_s + ask.deadline_s - self._parts.clock.monotonic())
-
-    def _launch(self, ask: Ask, trail: Trail, lease: Lease | None) -> Flight:
-        try:
-            plan = self.plan(ask, trail)
-        except RequestFailed:
-            self._give_up(lease)
-            raise
-        trail.is_leader = True
-        events = self._parts.attempts.run(
-            ask.request,
-            plan,
-            traceparent=ask.traceparent,
-            journal=trail.journal,
-            priority="warm" if ask.origin == "warmer" else "interactive",
-            tenant=ask.caller.tenant,
-        )
-        # A call that may not be stored is not shared either: its caller asked for an answer of its own.
-        key = trail.key if trail.key and not ask.cache_control.no_store else None
-        # Others may join, whose deadlines are later than this caller's: the route's bounds the call itself.
-        longest_s = trail.route_class.route.deadline_s if trail.route_class is not None else plan.deadline_s
-        groups = frozenset(plan.candidates)
-        flight = self._parts.inflight.start(key, events, deadline_s=longest_s, groups=groups)
-        flight.when_done(lambda: self._keep(ask, trail, flight, lease))
-        return flight
-
-    def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
-        finished = flight.finished
-        if flight.key is None or finished is None or trail.plan is None or not is_good(ask.request, flight, finished):
-            self._give_up(lease)
-            return
-        ttl_s = trail.plan.cache.exact_ttl_s
-        answer = StoredAnswer(
-            form="sse" if finished.body is None else "json",
-            payload=flight.blocks() if finished.body is None else finished.body,
-            usage_event=finished.usage_event,
-            usage=finished.usage,
-            finish_reasons=finished.finish_reasons,
-            routed_model=finished.deployment.group,
-            response_model=finished.response_model,
-            provider=finished.deployment.provider,
-            is_simulated=finished.deployment.backend == "simulated",
-            cost_nanousd=finished.cost_nanousd,
-            created_at=self._parts.clock.now(),
-            ttl_s=min(ttl_s, ask.cache_control.ttl_s or ttl_s),
-            writer=ask.caller.key_id,
-            policy_version=trail.plan.policy_version,
-        )
-        self._parts.exact.keep(flight.key, answer)
-        # Stored first: who waits for the lease must then find the answer.
-        self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
-        self._give_up(lease)
-
-    def _give_up(self, lease: Lease | None) -> None:
-        if lease is not None:
-            self._parts.leases.give_up(lease)
-
-
-def _note(ask: Ask, trail: Trail, found: Hit | Flight | Lease | Elsewhere | None) -> None:
-    if isinstance(found, Flight):
-        trail.cache, trail.tier = "joined", "inflight"
-    elif isinstance(found, Hit):
-        trail.cache, trail.age_s, trail.stored = "hit", found.age_s, found.answer
-        trail.tier = "segment" if ask.is_segment else found.tier
-    else:
-        trail.cache = "miss"
 
 
 def _refuse_uncached(ask: Ask) -> None:

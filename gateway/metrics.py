@@ -138,6 +138,12 @@ class Metrics:
         self._policy = version
         self._child("foreword_policy_reloads", "loaded")(1)
 
+    def rollout(self, policy: str, *, percent: float, step: int) -> None:
+        """Say how far a policy's new version has got: per cent of sessions, and the step from 1."""
+        if policy in self._known.policies:
+            self._gauges["foreword_rollout_percent"].labels(policy).set(percent)
+            self._gauges["foreword_rollout_step"].labels(policy).set(step)
+
     def policy_rejected(self) -> None:
         """Count a reload that kept the last good version."""
         self._child("foreword_policy_reloads", "rejected")(1)

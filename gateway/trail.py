@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from gateway.budgets.spending import Spending
 from gateway.cache.codec import StoredAnswer
+from gateway.cache.exact import Hit
 from gateway.cache.flight import Flight
 from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
 from gateway.ports import Clock
 from policies.decision import Decision, decision_of
-from policies.model import Plan, Price, RequestFacts, RouteClass
+from policies.model import Plan, Policy, Price, RequestFacts, RouteClass
 from router.books import total
 from router.cost import cost_nanousd
 from router.types import AttemptRecord, ChatRequest, Usage
@@ -41,7 +43,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     `received_s` is the clock's monotonic reading at arrival; `identity` replaces the body in the exact key, and
     `is_segment` labels the hits of a part of a transcript. `assemble`: ask the provider for a stream and put it
-    together, so that a stall is seen; `on_first_token` is called once the answer begins.
+    together, so that a stall is seen; `on_first_token` is called once the answer begins. `spending` collects what the
+    answer's headers say of budgets and limits.
     """
 
     request: ChatRequest
@@ -61,6 +64,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     assemble: bool = False
     on_first_token: Callable[[], None] | None = None
     parent_request_id: str = ""
+    spending: Spending | None = None
 
 
 Sink = Callable[[Outcome], None]
@@ -70,7 +74,8 @@ Sink = Callable[[Outcome], None]
 class Trail:
     """Filled in as the request moves along Flow's line; `close_*` ends it. `price_of` takes a deployment's id.
 
-    `waited_s`: seconds spent waiting for another worker's call for the same answer.
+    `waited_s`: seconds spent waiting for another worker's call for the same answer. `policy` is the version that serves
+    this session, `arm` names it where a rollout has several.
     """
 
     ask: Ask
@@ -79,6 +84,8 @@ class Trail:
     price_of: Callable[[str], Price | None]
     started_at: float
     facts: RequestFacts
+    policy: Policy | None = None
+    arm: str = ""
     route_class: RouteClass | None = None
     plan: Plan | None = None
     decision: Decision | None = None
@@ -94,6 +101,16 @@ class Trail:
     waited_s: float = 0.0
     journal: list[AttemptRecord] = field(default_factory=list)
     is_closed: bool = False
+
+    def note(self, found: object) -> None:
+        """Note what the tiers found: a Hit, a Flight to join, or anything else for a miss."""
+        if isinstance(found, Flight):
+            self.cache, self.tier = "joined", "inflight"
+        elif isinstance(found, Hit):
+            self.cache, self.age_s, self.stored = "hit", found.age_s, found.answer
+            self.tier = "segment" if self.ask.is_segment else found.tier
+        else:
+            self.cache = "miss"
 
     def close_ok(self) -> None:
         """The caller has its whole answer."""

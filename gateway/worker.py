@@ -24,6 +24,7 @@ from gateway.http.state import SERVICES, Services
 from gateway.known_labels import known_labels
 from gateway.ledger import Ledger
 from gateway.metrics import watch_loop_lag
+from gateway.spend_tasks import SpendTasks
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
@@ -50,6 +51,7 @@ class Worker:
     inflight: InFlight
     hints: SharedHints
     watch: TrafficWatch
+    spend: SpendTasks
     runners: list[GatewayRunner]
 
 
@@ -68,9 +70,10 @@ async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Se
     """Listen, begin the lifetime tasks, become ready."""
     settings, services = built.services.settings, built.services
     built.ledger.start()
+    await built.spend.start(built.supervisor)
     if settings.redis_url is None and settings.first_secret is not None:
         await services.keys.create("default", name="first", secret=settings.first_secret.get_secret_value())
-    built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services), name="policy-reload")
+    built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services, built.spend), name="policy-reload")
     built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
     built.hints.start(built.supervisor)
     built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
@@ -107,6 +110,7 @@ async def drain(built: Worker) -> None:
     with_limit = built.services.clock.monotonic() + CLOSE_S
     while built.inflight.count and built.services.clock.monotonic() < with_limit:
         await built.services.clock.sleep(0.02)
+    await built.spend.close()
     lost = await built.ledger.close()
     if lost:
         log.error("outcomes lost: the store was away at shutdown", outcomes=lost)
@@ -116,13 +120,13 @@ async def drain(built: Worker) -> None:
     await built.store.close()
 
 
-async def _refresh_policies(services: Services) -> None:
+async def _refresh_policies(services: Services, spend: SpendTasks) -> None:
     found = await asyncio.to_thread(services.book.refresh)
     if isinstance(found, Reloaded):
         services.metrics.policy_loaded(found.policies.version)
-        services.archive.note_policies(found.policies.policies)
         known = known_labels(found.policies, services.deployments.usable, endpoints=ENDPOINTS)
         services.metrics.update_labels(known)
+        await spend.loaded(found.policies, is_change=True)
         log.info("policies reloaded", version=found.policies.version)
     elif isinstance(found, Rejected) and found.is_new:
         services.metrics.policy_rejected()

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from policies.model import REQUESTED, Catalogue, ModelCard, NoCandidate, Plan, RouteClass
-from policies.selectors.cheapest import expected_cost
-from policies.ports import Demand
 from policies.decide import output_cap
+from policies.model import REQUESTED, Catalogue, ModelCard, NoCandidate, Plan, RouteClass
+from policies.ports import Demand
+from policies.selectors.cheapest import expected_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,9 @@ def _considered(route_class: RouteClass, made: Plan | NoCandidate, catalogue: Ca
         rejection = refused.get(group)
         if place is None and rejection is None:
             continue  # a name too long to be shown stands there cut short
-        why = rejection.detail if rejection else made.reason if place == 1 and isinstance(made, Plan) else "is asked next"
+        why = (
+            rejection.detail if rejection else made.reason if place == 1 and isinstance(made, Plan) else "is asked next"
+        )
         yield Considered(
             name=name,
             group=group,

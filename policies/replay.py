@@ -81,14 +81,12 @@ def differences(entry: Recorded, again: Again) -> tuple[str, ...]:
     if entry.view is None or again.made is None:
         return tuple(found)
     made = again.made
-    is_plan = isinstance(made, Plan)
     pairs: tuple[tuple[str, object, object], ...] = (
         ("candidates", entry.candidates, made.candidates if isinstance(made, Plan) else ()),
         ("reason", entry.reason, made.reason if isinstance(made, Plan) else ""),
         ("output_cap", entry.output_cap, made.max_output_tokens if isinstance(made, Plan) else None),
         ("rejected", entry.rejected, made.rejected),
     )
-    del is_plan
     found += [f"{name}: {then} -> {now}" for name, then, now in pairs if then != now]
     return tuple(found)
 

@@ -9,106 +9,26 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from policies.model import Plan, Policy, Route, View
 from policies.replay import REUSED, Again, Recorded, below_floor, decide_again, differences, lost_hit
-from policies.rules import BudgetRules
+from policies.replay_budgets import Budgets, WindowOf
+from policies.replay_report import Change, Replay, RouteDiff, Side
 
 SHOWN = 20
-WindowOf = Callable[[BudgetRules, float], str]
-"""Which window of the budget a Unix time is in."""
 ENOUGH = 3
 """Answers of a model on a route before that route's own latency stands for it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
-    """One route under one policy. Latencies are seconds over provider answers, None where nothing is known."""
-
-    requests: int = 0
-    models: Mapping[str, int] = field(default_factory=dict)
-    cost_nanousd: int = 0
-    unpriced: int = 0
-    p50_s: float | None = None
-    p95_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteDiff:
-    """One route, then and now."""
-
-    route: str
-    then: Side
-    now: Side
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One request that would go elsewhere; money in nano-dollars, None where unknown."""
-
-    request_id: str
-    at: float
-    route_then: str
-    route_now: str
-    model_then: str
-    model_now: str
-    reason_then: str
-    reason_now: str
-    cost_then_nanousd: int | None
-    cost_now_nanousd: int | None
-
-    @property
-    def weight(self) -> float:
-        """How much it matters: the money; any other change counts a little."""
-        return abs((self.cost_now_nanousd or 0) - (self.cost_then_nanousd or 0)) + 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusals:
-    """How often a budget would have been used up: an estimate, for reservations are larger than costs."""
-
-    budget: str
-    requests: int
-    holders: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """What a policy would have done with recorded traffic.
-
-    `repeated` of `repeatable`: decisions that were made under this very version, and came out the same. `undecided` had
-    no view to choose with. `violations` must be empty.
-    """
-
-    policy: str
-    policy_version: str
-    requests: int
-    undecided: int
-    repeatable: int
-    repeated: int
-    changed: int
-    routes: tuple[RouteDiff, ...]
-    lost_hits: Mapping[str, int]
-    kept_hits: int
-    lost_hits_nanousd: int
-    refusals: tuple[Refusals, ...]
-    violations: tuple[str, ...]
-    violation_count: int
-    not_repeated: tuple[str, ...]
-    most_changed: tuple[Change, ...]
 
 
 class ReplayTally:
     """See the module. `routes_then` gives a route of a recorded policy version, None where its text is gone."""
 
-    def __init__(
-        self, policy: Policy, *, window_of: WindowOf, route_then: Callable[[str, str], Route | None]
-    ) -> None:
+    def __init__(self, policy: Policy, *, window_of: WindowOf, route_then: Callable[[str, str], Route | None]) -> None:
         self._policy = policy
         self._route_then = route_then
-        self._budgets = _Budgets(policy.budgets, window_of)
+        self._budgets = Budgets(policy.budgets, window_of)
         self._then: dict[str, _Sums] = defaultdict(_Sums)
         self._now: dict[str, _Sums] = defaultdict(_Sums)
         self._took: dict[tuple[str, str], array[float]] = defaultdict(lambda: array("d"))
@@ -130,7 +50,8 @@ class ReplayTally:
         lost = lost_hit(entry, self._route_then(entry.policy_version, entry.route), again)
         if lost == "changed key" and entry.cache_key in self._rekeyed:
             lost = ""  # the first one has filled the new key
-        self._rekeyed.add(entry.cache_key) if lost == "changed key" else None
+        if lost == "changed key":
+            self._rekeyed.add(entry.cache_key)
         is_asked_now = lost != "" or entry.view is not None
         if is_asked_now and again.made is None:
             self._counts["undecided"] += 1
@@ -140,7 +61,7 @@ class ReplayTally:
 
     def result(self) -> Replay:
         """Return the figures so far."""
-        names = [name for name in (*(route.name for route in self._policy.routes), *sorted(self._then))]
+        names = (*(route.name for route in self._policy.routes), *sorted(self._then))
         ranked = sorted(self._changes, key=lambda item: (-item[0], item[1]))
         return Replay(
             policy=self._policy.name,
@@ -272,7 +193,7 @@ class ReplayTally:
                 return time_s
         return None
 
-    def _times(self, route: str, model: str) -> Iterable[float] | array[float]:
+    def _times(self, route: str, model: str) -> array[float]:
         own = self._took.get((route, model), array("d"))
         if len(own) >= ENOUGH:
             return own
@@ -286,54 +207,3 @@ class _Sums:
     unpriced: int = 0
     models: Counter[str] = field(default_factory=Counter)
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-
-class _Budgets:
-    """What each holder of each budget has spent in each window; a window that has passed is forgotten."""
-
-    def __init__(self, rules: tuple[BudgetRules, ...], window_of: WindowOf) -> None:
-        self._rules = rules
-        self._window_of = window_of
-        self._spent: dict[tuple[int, str], tuple[str, int]] = {}
-        self._refused: Counter[int] = Counter()
-        self._holders: dict[int, set[str]] = defaultdict(set)
-
-    def spend(self, entry: Recorded, route: Route, cost: int) -> bool:
-        """Count `cost` against every budget that binds the request; return whether one of them has no room for it."""
-        held: list[tuple[tuple[int, str], str, int]] = []
-        is_refused = False
-        for place, rule in enumerate(self._rules):
-            holder = _holder(rule, entry, route)
-            if holder is None:
-                continue
-            window = self._window_of(rule, entry.at)
-            label, spent = self._spent.get((place, holder), (window, 0))
-            spent = spent if label == window else 0
-            if spent + cost > rule.limit_nanousd:
-                self._refused[place] += 1
-                self._holders[place].add(holder)
-                is_refused = True
-            held.append(((place, holder), window, spent))
-        for key, window, spent in held:
-            self._spent[key] = (window, spent if is_refused else spent + cost)
-        return is_refused
-
-    def refusals(self) -> tuple[Refusals, ...]:
-        """Return one row for each budget that ran out."""
-        return tuple(
-            Refusals(
-                budget=f"{rule.scope}{' ' + rule.route if rule.route else ''}: {rule.limit_nanousd / 1e9:g} USD a {rule.window}",
-                requests=self._refused[place],
-                holders=len(self._holders[place]),
-            )
-            for place, rule in enumerate(self._rules)
-            if self._refused[place]
-        )
-
-
-def _holder(rule: BudgetRules, entry: Recorded, route: Route) -> str | None:
-    """Return whose spend the rule bounds, None where it does not bind this request."""
-    if rule.scope == "route":
-        return rule.route if rule.route == route.name else None
-    holders = {"tenant": entry.facts.tenant, "key": entry.key_id, "session": entry.facts.session, "policy": ""}
-    return holders[rule.scope]

@@ -6,13 +6,13 @@ Must not know which models or routes exist: names.py checks that.
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from policies.rules import BudgetScope, BudgetWindow, GuardAction, GuardMetric, OnExceed, PriceTier
 from policies.shapes import ModelName, Name, Spec
+from policies.zones import zone
 
 MOST_USD = 9_000_000.0
 """Lua's numbers in Redis are exact up to 2**53, which is 9 million dollars in nano-dollars."""
@@ -21,7 +21,7 @@ MOST_USD = 9_000_000.0
 def _zone(value: object) -> object:
     if isinstance(value, str):
         try:
-            ZoneInfo(value)
+            zone(value)
         except (KeyError, ValueError, OSError) as error:
             raise PydanticCustomError("zone", "must be a time zone of the IANA database, such as UTC") from error
     return value

@@ -55,22 +55,26 @@ _MENTION: Final = re.compile(r"\A(?:<@!?\d+>:?\s*)+")
 
 
 def exact_key(
-    document: Mapping[str, object], route_class: RouteClass, *, namespace: str, identity: bytes | None
+    document: Mapping[str, object], route_class: RouteClass, *, namespace: str, identity: bytes | None, arm: str = ""
 ) -> str:
-    """Return the hexadecimal key. `identity` replaces the body as what is asked (segments, cache.md tier 3)."""
+    """Return the hexadecimal key. `identity` replaces the body as what is asked (segments, cache.md tier 3).
+
+    `arm` names a version that is being rolled out: its answers never enter the cache of the version in force.
+    """
     facts, route = route_class.facts, route_class.route
-    partition = orjson.dumps(
-        [
-            facts.tenant,
-            facts.dialect,
-            facts.requested_model,
-            route_class.policy,
-            route.name,
-            route.epoch,
-            namespace,
-            document.get("user") if route.cache.partition_by_user else None,
-        ]
-    )
+    named: list[object] = [
+        facts.tenant,
+        facts.dialect,
+        facts.requested_model,
+        route_class.policy,
+        route.name,
+        route.epoch,
+        namespace,
+        document.get("user") if route.cache.partition_by_user else None,
+    ]
+    if arm:
+        named.append(arm)
+    partition = orjson.dumps(named)
     digest = hashlib.sha256(FORMAT)
     digest.update(partition)
     digest.update(b"\0segment\0" + identity if identity is not None else canonical(effective(document, route.cache)))

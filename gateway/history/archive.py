@@ -5,7 +5,7 @@ Written before the first entry that names it. Must not make a request wait: `ver
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -40,9 +40,9 @@ class Archive:
         self._latest: Catalogue | None = None
         self._latest_version = ""
 
-    def note_policies(self, policies: Iterable[Policy]) -> None:
-        """Keep the texts of policies that are in force now."""
-        for policy in policies:
+    def note(self, policy: Policy) -> None:
+        """Keep the text of a policy that serves a request; 60 ns for one that is kept."""
+        if (POLICIES, policy.version) not in self._kept:
             kept = PolicyText(name=policy.name, source=policy.source, text=policy.text)
             self._keep(POLICIES, policy.version, msgspec.json.encode(kept))
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from gateway.budgets.desk import Desk
+from gateway.budgets.spending import Spending
 from gateway.flow import Flow
-from gateway.history.archive import Archive
 from gateway.interactions import Interactions
 from gateway.keys import Keys
 from gateway.metrics import Metrics
@@ -30,9 +31,9 @@ class Services:
     clock: Clock
     keys: Keys
     flow: Flow
-    archive: Archive
     interactions: Interactions
     book: PolicyBook
+    desk: Desk
     deployments: LiteLLMDeployments
     metrics: Metrics
     sink: Callable[[Outcome], None]
@@ -45,3 +46,5 @@ class Services:
 SERVICES = web.AppKey("services", Services)
 REQUEST_ID = web.RequestKey("request_id", str)
 CALLER_TENANT = web.RequestKey("tenant", str)
+SPENDING = web.RequestKey("spending", Spending)
+"""Only where the caller's policy has budgets or limits."""

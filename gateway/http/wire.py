@@ -14,7 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.errors import from_bad_request, http_failure
-from gateway.http.state import REQUEST_ID, Services
+from gateway.http.state import REQUEST_ID, SPENDING, Services
 from gateway.keys import Caller
 from gateway.trail import Ask, CacheControl, Trail
 from policies.model import Dialect
@@ -86,6 +86,7 @@ def ask_for(http: web.Request, request: ChatRequest, *, caller: Caller, endpoint
         cache_control=cache_control_of(headers, request.document),
         deadline_s=deadline_of(headers),
         traceparent=traceparent_of(headers),
+        spending=http.get(SPENDING),
     )
 
 
@@ -186,6 +187,8 @@ def answer_headers(trail: Trail, *, now_s: float) -> dict[str, str]:
     headers["x-foreword-reason"] = trail.plan.reason if trail.plan is not None else trail.cache
     if trail.stored is not None:
         headers["Age"] = str(int(trail.age_s))
+    if trail.ask.spending is not None:
+        headers.update(trail.ask.spending.headers(now=trail.clock.now()))
     flight = trail.flight
     if flight is None or flight.finished is not None:
         cost = trail.cost_nanousd()

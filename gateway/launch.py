@@ -1,0 +1,139 @@
+"""A provider call for a request that no tier could answer: decide, reserve, begin; when it ends settle and store.
+
+Speaks no HTTP and looks nothing up: the flow did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from gateway.budgets.desk import Hold
+from gateway.budgets.meters import Who
+from gateway.budgets.spending import Spending
+from gateway.cache.admission import is_good, may_join
+from gateway.cache.codec import StoredAnswer
+from gateway.cache.flight import Flight
+from gateway.cache.lease import Lease
+from gateway.errors import RequestFailed, from_no_candidate
+from gateway.parts import Parts
+from gateway.trail import Ask, Trail
+from policies.decide import choose, match
+from policies.decision import decided
+from policies.model import NoCandidate, Plan, RouteClass, View
+from router.types import Usage
+
+
+class Launcher:
+    """See the module. One per worker; holds no state of its own."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def match(self, ask: Ask, trail: Trail) -> RouteClass:
+        """Find the version of the policy that serves this session, and the route."""
+        policy = self._parts.book.current().for_tenant(ask.caller.tenant)
+        policy, trail.arm = self._parts.rollouts.version_for(policy, trail.facts.session or ask.request_id)
+        trail.policy = policy
+        self._parts.archive.note(policy)
+        trail.route_class = match(policy, trail.facts)
+        return trail.route_class
+
+    def plan(self, ask: Ask, trail: Trail) -> Plan:
+        """Decide without calling anybody (also the dry run). Raises RequestFailed where no model may serve."""
+        parts = self._parts
+        route_class = trail.route_class or self.match(ask, trail)
+        view = View(catalogue=parts.deployments.catalogue(), unhealthy=parts.unhealthy(), draw=parts.rng.random())
+        plan = choose(route_class, view)
+        version = parts.archive.version_of(view.catalogue)
+        trail.decision = decided(trail.facts, view, plan, catalogue=version)
+        if isinstance(plan, NoCandidate):
+            raise from_no_candidate(plan)
+        deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)
+        trail.plan = msgspec.structs.replace(plan, assemble=plan.assemble or ask.assemble, deadline_s=deadline_s)
+        return trail.plan
+
+    async def flight(self, ask: Ask, trail: Trail, lease: Lease | None) -> Flight:
+        """Begin the call, or join one that somebody began meanwhile. Raises RequestFailed; then, and on cancel, the
+        lease is given up and nothing stays reserved."""
+        try:
+            hold = await self._hold(ask, trail, self.plan(ask, trail))
+        except (RequestFailed, asyncio.CancelledError):
+            self._give_up(lease)
+            raise
+        begun = self._parts.inflight.find(trail.key) if trail.key and hold.reservation is not None else None
+        if begun is not None and trail.route_class is not None and may_join(begun, trail.route_class):
+            # Somebody else began the same call while this one reserved.
+            self._parts.desk.settle(hold, cost_nanousd=0, usage=Usage())
+            self._give_up(lease)
+            trail.note(begun)
+            return begun
+        return self._start(ask, trail, lease, hold)
+
+    async def _hold(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
+        """Reserve what the call may cost; the plan may come back narrower. Raises RequestFailed."""
+        policy, route_class = trail.policy, trail.route_class
+        if policy is None or route_class is None or not (policy.budgets or policy.rates):
+            return Hold(plan=plan)
+        who = Who(tenant=ask.caller.tenant, key_id=ask.caller.key_id, session=trail.facts.session)
+        spending = ask.spending or Spending()
+        hold = await self._parts.desk.hold(policy, route_class, plan, ask.request, who=who, spending=spending)
+        trail.plan = hold.plan
+        return hold
+
+    def _start(self, ask: Ask, trail: Trail, lease: Lease | None, hold: Hold) -> Flight:
+        plan = hold.plan
+        trail.is_leader = True
+        events = self._parts.attempts.run(
+            ask.request,
+            plan,
+            traceparent=ask.traceparent,
+            journal=trail.journal,
+            priority="warm" if ask.origin == "warmer" else "interactive",
+            tenant=ask.caller.tenant,
+        )
+        # A call that may not be stored is not shared either: its caller asked for an answer of its own.
+        key = trail.key if trail.key and not ask.cache_control.no_store else None
+        # Others may join, whose deadlines are later than this caller's: the route's bounds the call itself.
+        longest_s = trail.route_class.route.deadline_s if trail.route_class is not None else plan.deadline_s
+        groups = frozenset(plan.candidates)
+        flight = self._parts.inflight.start(key, events, deadline_s=longest_s, groups=groups)
+        trail.flight = flight
+        flight.when_done(lambda: self._ended(ask, trail, flight, lease, hold))
+        return flight
+
+    def _ended(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None, hold: Hold) -> None:
+        self._parts.desk.settle(hold, cost_nanousd=trail.cost_nanousd(), usage=trail.usage())
+        self._keep(ask, trail, flight, lease)
+
+    def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
+        finished = flight.finished
+        if flight.key is None or finished is None or trail.plan is None or not is_good(ask.request, flight, finished):
+            self._give_up(lease)
+            return
+        ttl_s = trail.plan.cache.exact_ttl_s
+        answer = StoredAnswer(
+            form="sse" if finished.body is None else "json",
+            payload=flight.blocks() if finished.body is None else finished.body,
+            usage_event=finished.usage_event,
+            usage=finished.usage,
+            finish_reasons=finished.finish_reasons,
+            routed_model=finished.deployment.group,
+            response_model=finished.response_model,
+            provider=finished.deployment.provider,
+            is_simulated=finished.deployment.backend == "simulated",
+            cost_nanousd=finished.cost_nanousd,
+            created_at=self._parts.clock.now(),
+            ttl_s=min(ttl_s, ask.cache_control.ttl_s or ttl_s),
+            writer=ask.caller.key_id,
+            policy_version=trail.plan.policy_version,
+        )
+        self._parts.exact.keep(flight.key, answer)
+        # Stored first: who waits for the lease must then find the answer.
+        self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
+        self._give_up(lease)
+
+    def _give_up(self, lease: Lease | None) -> None:
+        if lease is not None:
+            self._parts.leases.give_up(lease)
