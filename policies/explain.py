@@ -72,18 +72,19 @@ def _considered(route_class: RouteClass, made: Plan | NoCandidate, catalogue: Ca
         rejection = refused.get(group)
         if place is None and rejection is None:
             continue  # a name too long to be shown stands there cut short
-        why = (
-            rejection.detail if rejection else made.reason if place == 1 and isinstance(made, Plan) else "is asked next"
-        )
         yield Considered(
             name=name,
             group=group,
             role=role,
             place=place,
             code=rejection.code if rejection else "",
-            why=why,
+            why=rejection.detail if rejection is not None else _why(made, place),
             expected_cost_usd=_expected_usd(route_class, catalogue.get(group)),
         )
+
+
+def _why(made: Plan | NoCandidate, place: int | None) -> str:
+    return made.reason if place == 1 and isinstance(made, Plan) else "is asked if those before it fail"
 
 
 def _expected_usd(route_class: RouteClass, card: ModelCard | None) -> float | None:

@@ -202,8 +202,8 @@ class Policy:
     """One policy file, compiled. `version` is the first 12 hex digits of the SHA-256 of its text.
 
     `tenants` are the patterns of the tenants it applies to; none: it applies to nobody. `quality_priors` are by group,
-    then task (`any`: every other task), from 0 to 1; `reference` is the group that quality floors are relative to. `text`
-    is the file's, whose version it is.
+    then task (`any`: every other task), from 0 to 1; `reference` is the group that quality floors are relative to.
+    `text` is the file's, whose version it is.
     """
 
     name: str
