@@ -104,7 +104,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         archive=archive,
     )
     return Worker(
-        services=_services(settings, parts, deployments, store, metrics),
+        services=_services(settings, parts, deployments, store, metrics, ledger),
         supervisor=supervisor,
         store=store,
         ledger=ledger,
@@ -118,7 +118,12 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
 
 
 def _services(
-    settings: Settings, parts: Parts, deployments: LiteLLMDeployments, store: RedisStore | MemoryStore, metrics: Metrics
+    settings: Settings,
+    parts: Parts,
+    deployments: LiteLLMDeployments,
+    store: RedisStore | MemoryStore,
+    metrics: Metrics,
+    ledger: Ledger,
 ) -> Services:
     limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
     flow = Flow(parts)
@@ -128,6 +133,7 @@ def _services(
         clock=parts.clock,
         keys=Keys(store, parts.clock),
         flow=flow,
+        ledger=ledger,
         interactions=Interactions(
             shipped_pipelines(),
             flow=flow,

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.history.archive import Archive, Hashes
-from gateway.history.index import INDEX, places
+from gateway.history.index import INDEX, just_before, places, slot_of
 from gateway.outcome import Outcome
 from gateway.ports import Clock, StoreUnavailable
 from gateway.supervisor import Supervisor
@@ -42,6 +42,8 @@ class Streams(Protocol):
 
 class LedgerStore(Streams, Hashes, Protocol):
     """What the ledger writes to: its stream, and hashes beside it. All raise StoreUnavailable."""
+
+    async def hash_get(self, key: str, field: str) -> bytes | None: ...
 
     async def hash_set_all(self, key: str, fields: Mapping[str, bytes]) -> None: ...
 
@@ -91,11 +93,23 @@ class Ledger:
         """Return how many outcomes are not in the store yet."""
         return len(self._waiting)
 
-    def find(self, tenant: str, request_id: str) -> Outcome | None:
-        """Return an outcome that is not in the store yet, the newest of that name."""
+    async def look_up(self, tenant: str, request_id: str) -> Outcome | None:
+        """Return the newest outcome of a tenant under that id, None where it is not known (any more).
+
+        Raises StoreUnavailable.
+        """
         for outcome in reversed(self._waiting):
-            if outcome.request_id == request_id and outcome.tenant == tenant:
+            if (outcome.tenant, outcome.request_id) == (tenant, request_id):
                 return outcome
+        place = await self._store.hash_get(self._index, slot_of(tenant, request_id))
+        if place is None:
+            return None
+        name = place.decode()
+        for found, entry in await self._store.read(self._stream, after=just_before(name), limit=1):
+            with suppress(UnknownEntry):
+                outcome = decode(entry)
+                is_it = found == name and (outcome.tenant, outcome.request_id) == (tenant, request_id)
+                return outcome if is_it else None
         return None
 
     def start(self) -> None:

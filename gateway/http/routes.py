@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.http.endpoints import admin, chat, embeddings, health, metrics, models, pipelines
+from gateway.http.endpoints import admin, chat, embeddings, explain, health, metrics, models, pipelines
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -21,6 +21,7 @@ CLIENT: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", "/models/{model:.+}", "models", models.show),
     ("POST", "/v1/pipelines/{name}", "pipeline", pipelines.run),
     ("POST", "/pipelines/{name}", "pipeline", pipelines.run),
+    ("GET", "/explain/{id}", "explain", explain.show),
     ("GET", "/health/live", "health", health.live),
     ("GET", "/health/liveliness", "health", health.live),
     ("GET", "/healthz", "health", health.live),

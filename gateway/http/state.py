@@ -13,6 +13,7 @@ from gateway.budgets.spending import Spending
 from gateway.flow import Flow
 from gateway.interactions import Interactions
 from gateway.keys import Keys
+from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
 from gateway.ports import Clock
@@ -31,6 +32,7 @@ class Services:
     clock: Clock
     keys: Keys
     flow: Flow
+    ledger: Ledger
     interactions: Interactions
     book: PolicyBook
     desk: Desk
