@@ -233,7 +233,7 @@ class RouteClass(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[str, str]
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What `choose` may look at beside the request; recorded, so that a decision can be repeated.
 
     `unhealthy` are groups with no deployment in service now; `draw` is uniform in [0, 1).
@@ -270,7 +270,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     assemble: bool
     cache: CacheRules
     reason: str
-    rejected: tuple[Rejection, ...] = field(default=())
+    rejected: tuple[Rejection, ...] = ()
     on_cut: OnCut = "resume"
     hedge: HedgeRules | None = None
     max_attempts: int | None = None

@@ -13,9 +13,9 @@ import pytest
 
 from gateway.cli import run
 from gateway.history.archive import policy_texts
-from gateway.history.reading import read_history
+from gateway.history.reading import read_history, read_versions
 from gateway.history.recorded import recorded_of
-from gateway.history.replaying import Replayed, read_versions, replay_history, version_of
+from gateway.history.replaying import Replayed, replay_history, version_of
 from gateway.history.roller import FOLDER, keep_texts, step
 from gateway.history.segments import SegmentWriter
 from gateway.outcome import Outcome

@@ -97,6 +97,12 @@ def test_an_entry_of_another_version_or_a_damaged_one_is_an_error(entry: bytes) 
         decode(entry)
 
 
+def test_an_entry_of_the_version_before_decisions_is_still_read() -> None:
+    old = b'{"v":1' + encode(outcome(3)).removeprefix(b'{"v":2')
+    assert decode(old) == outcome(3)
+    assert decode(old).decision is None
+
+
 async def test_nothing_is_written_before_the_interval_and_everything_after_it_in_batches(
     store: CountingStore, clock: FakeClock, supervisor: Supervisor
 ) -> None:
