@@ -65,9 +65,13 @@ def run_worker(
     settings: Settings, sockets: Sequence[socket.socket], *, worker: int, ops_sockets: Sequence[socket.socket] = ()
 ) -> int:
     """Serve on `sockets` until SIGTERM or SIGINT, then drain and return the exit code."""
-    built = build(settings, access_log=configure_logs(settings.log_level), seed=worker)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(built, sockets, ops_sockets))
+    access_log = configure_logs(settings.log_level)
+    built = build(settings, access_log=access_log, seed=worker)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(built, sockets, ops_sockets))
+    finally:
+        access_log.flush()
     return 0
 
 

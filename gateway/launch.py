@@ -6,6 +6,7 @@ Speaks no HTTP and looks nothing up: the flow did.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -16,13 +17,15 @@ from gateway.cache.admission import is_good, may_join
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.flight import Flight
 from gateway.cache.lease import Lease
+from gateway.cascade import cascaded
 from gateway.errors import RequestFailed, from_no_candidate
 from gateway.parts import Parts
 from gateway.trail import Ask, Trail
+from policies.arrange import service_tier
 from policies.decide import choose, match
 from policies.decision import decided
 from policies.model import NoCandidate, Plan, RouteClass, View
-from router.types import Usage
+from router.types import AnswerEvent, Priority, Usage
 
 
 class Launcher:
@@ -51,7 +54,12 @@ class Launcher:
         if isinstance(plan, NoCandidate):
             raise from_no_candidate(plan)
         deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)
-        trail.plan = msgspec.structs.replace(plan, assemble=plan.assemble or ask.assemble, deadline_s=deadline_s)
+        trail.plan = msgspec.structs.replace(
+            plan,
+            assemble=plan.assemble or ask.assemble,
+            deadline_s=deadline_s,
+            service_tier=service_tier(route_class.route, deadline_s),
+        )
         return trail.plan
 
     async def flight(self, ask: Ask, trail: Trail, lease: Lease | None) -> Flight:
@@ -85,14 +93,7 @@ class Launcher:
     def _start(self, ask: Ask, trail: Trail, lease: Lease | None, hold: Hold) -> Flight:
         plan = hold.plan
         trail.is_leader = True
-        events = self._parts.attempts.run(
-            ask.request,
-            plan,
-            traceparent=ask.traceparent,
-            journal=trail.journal,
-            priority="warm" if ask.origin == "warmer" else "interactive",
-            tenant=ask.caller.tenant,
-        )
+        events = self._events(ask, trail, plan)
         # A call that may not be stored is not shared either: its caller asked for an answer of its own.
         key = trail.key if trail.key and not ask.cache_control.no_store else None
         # Others may join, whose deadlines are later than this caller's: the route's bounds the call itself.
@@ -102,6 +103,29 @@ class Launcher:
         trail.flight = flight
         flight.when_done(lambda: self._ended(ask, trail, flight, lease, hold))
         return flight
+
+    def _events(self, ask: Ask, trail: Trail, plan: Plan) -> AsyncGenerator[AnswerEvent, None]:
+        attempts, tenant = self._parts.attempts, ask.caller.tenant
+        priority: Priority = "warm" if ask.origin in ("warmer", "cache", "shadow") else "interactive"
+        if plan.cascade is None:
+            return attempts.run(
+                ask.request,
+                plan,
+                traceparent=ask.traceparent,
+                journal=trail.journal,
+                priority=priority,
+                tenant=tenant,
+            )
+        return cascaded(
+            attempts,
+            ask.request,
+            plan,
+            plan.cascade,
+            traceparent=ask.traceparent,
+            journal=trail.journal,
+            priority=priority,
+            tenant=tenant,
+        )
 
     def _ended(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None, hold: Hold) -> None:
         self._parts.desk.settle(hold, cost_nanousd=trail.cost_nanousd(), usage=trail.usage())

@@ -15,7 +15,7 @@ from gateway.ports import Clock
 from gateway.rollout.rollouts import Rollouts
 from gateway.trail import Sink
 from policies.book import PolicyBook
-from policies.model import Price
+from policies.prices import Price
 from router.attempts import Attempts
 from router.ports import Deployments
 

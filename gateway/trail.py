@@ -19,7 +19,8 @@ from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
 from gateway.ports import Clock
 from policies.decision import Decision, decision_of
-from policies.model import Plan, Policy, Price, RequestFacts, RouteClass
+from policies.model import Plan, Policy, RequestFacts, RouteClass
+from policies.prices import Price
 from router.books import total
 from router.cost import cost_nanousd
 from router.types import AttemptRecord, ChatRequest, Usage

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from policies.decide import output_cap
+from policies.expected_cost import expected_cost
 from policies.model import REQUESTED, Catalogue, ModelCard, NoCandidate, Plan, RouteClass
 from policies.ports import Demand
-from policies.selectors.cheapest import expected_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import msgspec
 
 from policies.decide import choose, match
-from policies.model import REQUESTED, NoCandidate, Plan, Policy, Price, Rejection, RequestFacts, Route, RouteClass, View
+from policies.floored import prediction_for
+from policies.model import REQUESTED, NoCandidate, Plan, Policy, Rejection, RequestFacts, Route, RouteClass, View
+from policies.prices import Price
 
 REUSED = frozenset({"hit", "semantic-hit", "stale"})
 """Cache verdicts that gave a stored answer."""
@@ -55,6 +57,7 @@ class Again:
     """A recorded request, decided again; `made` is None where there is no view to choose with."""
 
     route_class: RouteClass
+    view: View | None
     made: Plan | NoCandidate | None
 
     @property
@@ -67,12 +70,17 @@ class Again:
         """The first model of the plan, "" where there is none."""
         return self.made.candidates[0] if isinstance(self.made, Plan) else ""
 
+    def groups(self, names: tuple[str, ...]) -> frozenset[str]:
+        """Return the groups that names of the route stand for."""
+        facts, aliases = self.route_class.facts, self.route_class.aliases
+        return frozenset(facts.requested_model if name == REQUESTED else aliases.get(name, name) for name in names)
+
 
 def decide_again(entry: Recorded, policy: Policy, *, view: View | None = None) -> Again:
     """Decide under `policy` with the recorded view, or with `view` where none was recorded."""
     route_class = match(policy, entry.facts)
     seen = entry.view or view
-    return Again(route_class=route_class, made=None if seen is None else choose(route_class, seen))
+    return Again(route_class=route_class, view=seen, made=None if seen is None else choose(route_class, seen))
 
 
 def differences(entry: Recorded, again: Again) -> tuple[str, ...]:
@@ -108,32 +116,27 @@ def lost_hit(entry: Recorded, then: Route | None, again: Again) -> str:
         return "changed key"
     if entry.age_s > now.cache.exact_ttl_s and entry.cache == "hit":
         return "expired"
-    names = (*now.candidates, *now.fallbacks)
-    groups = {entry.facts.requested_model if n == REQUESTED else again.route_class.aliases.get(n, n) for n in names}
-    return "" if entry.routed_model in groups else "model not allowed"
+    return "" if entry.routed_model in again.groups((*now.candidates, *now.fallbacks)) else "model not allowed"
 
 
-def below_floor(entry: Recorded, again: Again, policy: Policy) -> str:
-    """Say how the plan's first model is below the route's quality floor by the policy's own priors; "" where it is not.
+def below_floor(again: Again) -> str:
+    """Say how the plan's first model is below the route's quality floor; "" where it is not, or need not reach it.
 
-    A check beside the selector's: it knows nothing of neighbours, so what a selector proved by them is not its say.
+    Predicted anew for the plan as it is. A shuffled request of the control arm, and a fallback that the file excuses,
+    may be below.
     """
-    quality, model = again.route.quality, again.model
-    if quality is None or policy.reference is None or model in ("", policy.reference):
+    made, view = again.made, again.view
+    if not isinstance(made, Plan) or view is None or made.arm in ("", "control"):
         return ""
-    task = next((tag.removeprefix("task=") for tag in sorted(entry.facts.tags) if tag.startswith("task=")), "any")
-    prior = _prior(policy, model, task)
-    wanted = quality.floor * (_prior(policy, policy.reference, task) or 1.0)
-    if prior is not None and prior >= wanted:
+    model, route = again.model, again.route
+    groups = again.groups(route.candidates)
+    prediction = prediction_for(again.route_class, view, (*dict.fromkeys((*groups, model)),), made.arm)
+    if prediction is None or model in again.groups(route.below_floor):
         return ""
-    shown = "unknown" if prior is None else f"{prior:g}"
-    return f"{again.route.name}: {model}: quality {shown} for task {task}: must be >= {wanted:.3g}"
+    if prediction.reaches(model) or (model not in groups and prediction.may_stand_in(model)):
+        return ""
+    return f"{route.name}: {model}: not sure to reach the floor: must be >= {prediction.wanted:.3f}"
 
 
 def _key_rules(route: Route) -> tuple[object, ...]:
     return route.epoch, route.cache.partition_by_user, route.cache.normalise
-
-
-def _prior(policy: Policy, group: str, task: str) -> float | None:
-    priors = policy.quality_priors.get(group, {})
-    return priors.get(task, priors.get("any"))

@@ -135,7 +135,7 @@ class ReplayTally:
         return entry.cost_at(card.price if card is not None else None)
 
     def _check(self, entry: Recorded, again: Again) -> None:
-        found = below_floor(entry, again, self._policy)
+        found = below_floor(again)
         if not found and not again.model and entry.candidates:
             found = f"{again.route.name}: no model may serve what {entry.candidates[0]} was asked for"
         if found:

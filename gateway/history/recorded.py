@@ -9,7 +9,8 @@ import msgspec
 from gateway.history.reading import Texts
 from gateway.outcome import Outcome
 from policies.decision import Decision
-from policies.model import Price, RequestFacts, View
+from policies.model import RequestFacts, View
+from policies.prices import Price
 from policies.replay import Recorded
 from router.cost import cost_nanousd
 from router.types import Usage

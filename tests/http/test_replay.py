@@ -43,10 +43,17 @@ model_list:
 POLICY = """
 version: 1
 policy: {name}
+models:
+  low: {{group: tiny, quality_prior: {{any: 0.5}}}}
+  mid: {{group: small, quality_prior: {{any: 0.9}}}}
+  top: {{group: large, quality_prior: {{any: 0.95}}, reference: true}}
 routes:
   - {{name: embeddings, match: {{dialect: embeddings}}, candidates: [requested], cache: {{exact_ttl: 1h}}}}
   - {{name: cheap, match: {{tag: task=cheap}}, candidates: [tiny, small, large], objective: {{minimise: cost}},
      fallbacks: [large], deadline: 5s, max_output_tokens: 900, cache: {{exact_ttl: 1h}}}}
+  - {{name: good, match: {{tag: task=good}}, candidates: [low, mid, top], deadline: 5s, cache: {{exact_ttl: 1h}},
+     objective: {{minimise: cost, quality: {{floor: 0.9, of: reference}}}},
+     selector: {{type: quality_floor, control: 0.3}}}}
   - {{name: long, match: {{input_tokens: {{gt: 200}}}}, candidates: [large], fallbacks: [small], deadline: 5s,
      cache: {{exact_ttl: 1h, max_temperature: null}}}}
   - {{name: chat, match: {{any: true}}, candidates: [requested], fallbacks: [{last}], deadline: 5s,
@@ -71,7 +78,7 @@ async def ask_for_all_sorts(gateway: Gateway, rng: random.Random, count: int) ->
     async def ask(number: int) -> None:
         words = "word " * rng.choice((3, 20, 400))
         text = f"{words}{rng.randrange(count // 2)}"
-        tags = rng.choice(("", "task=cheap", "task=other,show=weekly"))
+        tags = rng.choice(("", "task=cheap", "task=good", "task=other,show=weekly"))
         headers = {"x-foreword-tags": tags, "x-foreword-session": f"s{number % 7}"} if tags else {}
         if number % 9 == 0:
             await gateway.post("/v1/embeddings", {"model": "embed", "input": text}, **headers)
@@ -123,17 +130,20 @@ async def test_every_recorded_decision_is_repeated_exactly_and_another_policy_sh
     texts = await read_versions(store, tmp_path)
     versions = {one.policy_version for one in held}
     assert len(versions) == 2
+    policies = {version: version_of(texts, version) for version in versions}
     checked = 0
     for outcome in held:
         entry = recorded_of(outcome, texts)
         assert entry is not None
-        assert differences(entry, decide_again(entry, version_of(texts, entry.policy_version))) == ()
+        assert differences(entry, decide_again(entry, policies[entry.policy_version])) == ()
         checked += entry.view is not None
     assert checked > 120
     views = [one.decision.view for one in held if one.decision is not None and one.decision.view is not None]
     assert len({view.draw for view in views}) == checked
     assert {"small"} in [set(view.unhealthy) for view in views]
     assert any(not one.decision.candidates for one in held if one.decision is not None and one.decision.view)
+    deciders = {one.reason.partition(":")[0] for one in held if one.route == "good"}
+    assert deciders >= {"quality_floor", "control_arm"}
     assert {one.cache for one in held} >= {"hit", "miss"}
 
     for version in versions:

@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from policies.decide import choose, match
-from policies.model import CacheRules, Match, Plan, Policy, Price, View
-from policies.replay import Recorded, decide_again, differences, lost_hit
+from policies.model import CacheRules, Match, Plan, Policy, View
+from policies.prices import Price
+from policies.replay import Recorded, below_floor, decide_again, differences, lost_hit
 from policies.replay_report import Replay
 from policies.replay_tally import SHOWN, ReplayTally
-from policies.rules import BudgetRules, QualityRules
+from policies.rules import BudgetRules, KnnRules, QualityRules
 from tests.unit.policies.examples import FACTS, ROUTE, card, catalogue, policy, price
 
 CARDS = catalogue(card("a", price(1, 2)), card("b", price(10, 20)), card("c", price(5, 5)))
@@ -148,17 +149,21 @@ def test_a_budget_refuses_what_it_has_no_room_for_in_each_window() -> None:
     assert found.routes[0].now.cost_nanousd == 400
 
 
-def test_a_model_below_the_floor_is_a_violation() -> None:
+def test_a_plan_below_the_floor_is_a_violation_and_the_control_arm_is_none() -> None:
+    priors = {"a": {"any": 0.5}, "b": {"any": 0.9}}
     new = replace(
-        with_route(quality=QualityRules(floor=0.9)),
+        with_route(quality=QualityRules(floor=0.9), knn=KnnRules(control=0.1), selector="quality_floor"),
         reference="b",
-        quality_priors={"a": {"any": 0.5}, "b": {"any": 0.9}},
+        quality_priors=priors,
     )
-    found = replayed(new, recorded())
-    assert found.violation_count == 1
-    assert "a: quality 0.5 for task any: must be >= 0.81" in found.violations[0]
-    fine = replace(new, quality_priors={"a": {"any": 0.85}, "b": {"any": 0.9}})
-    assert replayed(fine, recorded()).violation_count == 0
+    assert replayed(new, recorded()).violation_count == 0  # the selector takes b
+    again = decide_again(recorded(), new)
+    assert again.model == "b"
+    assert isinstance(again.made, Plan)
+    forced = replace(again, made=msgspec.structs.replace(again.made, candidates=("a", "b")))
+    assert below_floor(forced) == "only: a: not sure to reach the floor: must be >= 0.810"
+    shuffled = replace(again, made=msgspec.structs.replace(again.made, candidates=("a",), arm="control"))
+    assert below_floor(shuffled) == ""
 
 
 def test_no_model_for_what_one_was_asked_is_a_violation() -> None:
