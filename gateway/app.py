@@ -26,7 +26,6 @@ from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
 from gateway.clock import SystemClock
 from gateway.flow import Flow
-from gateway.history.archive import Archive
 from gateway.http.routes import ENDPOINTS
 from gateway.http.state import Services
 from gateway.interactions import Interactions
@@ -82,9 +81,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     deployments, book = _routing(settings)
     metrics = _metrics(book, deployments)
     store = _store(settings, clock, supervisor, metrics)
-    archive = Archive()
-    most = settings.ledger_max_entries
-    ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=most, archive=archive)
+    ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
     backends = _backends(settings, clock, deployments)
     prices = {deployment.id: deployment.price for deployment in deployments.usable}
     limits, rng = waits_of(settings), random.Random(seed)
@@ -105,7 +102,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         clock=clock,
         sink=_sink(metrics, access_log, ledger, spend.rollouts),
         rng=random.Random(seed),
-        archive=archive,
+        archive=ledger.archive,
     )
     return Worker(
         services=_services(settings, parts, deployments, store, metrics, ledger),

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.history.archive import Archive, Hashes
-from gateway.history.index import INDEX, just_before, places, slot_of
+from gateway.archive import Archive, Hashes
+from gateway.ledger_index import INDEX, just_before, places, slot_of
 from gateway.outcome import Outcome
 from gateway.ports import Clock, StoreUnavailable
 from gateway.supervisor import Supervisor
@@ -57,7 +57,7 @@ class Ledger:
 
     The stream keeps about `max_entries`. While the store is away the newest `max_waiting` outcomes stay here and the
     rest is counted in `dropped`. An append whose reply was lost is repeated, so an outcome may be in the stream twice,
-    with the same request_id. What entries name by version, the `archive` writes before them.
+    with the same request_id. What entries name by version, its `archive` writes before them.
     """
 
     def __init__(
@@ -71,7 +71,6 @@ class Ledger:
         flush_interval_s: float = 0.5,
         batch: int = 256,
         max_waiting: int = 10_000,
-        archive: Archive | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -82,7 +81,7 @@ class Ledger:
         self._flush_interval_s = flush_interval_s
         self._batch = batch
         self._max_waiting = max_waiting
-        self._archive = archive
+        self.archive = Archive()
         self._waiting: deque[Outcome] = deque()
         self._task: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
@@ -156,8 +155,7 @@ class Ledger:
 
     async def _write(self, taken: list[Outcome]) -> None:
         try:
-            if self._archive is not None:
-                await self._archive.flush(self._store)
+            await self.archive.flush(self._store)
             ids = await self._store.append(
                 self._stream, [encode(outcome) for outcome in taken], max_entries=self._max_entries
             )

@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.archive import Archive
 from gateway.budgets.desk import Desk
 from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
-from gateway.history.archive import Archive
 from gateway.ports import Clock
 from gateway.rollout.rollouts import Rollouts
 from gateway.trail import Sink

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.history.archive import CATALOGUES, POLICIES, PolicyText, policy_texts
+from gateway.archive import CATALOGUES, POLICIES, PolicyText, policy_texts
 from gateway.history.roller import FOLDER, KINDS, RollerStore
 from gateway.history.segments import START, id_key, read_segments, read_texts
 from gateway.ledger import STREAM, UnknownEntry, decode

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from gateway.history.archive import CATALOGUES, POLICIES
+from gateway.archive import CATALOGUES, POLICIES
 from gateway.history.segments import SegmentsInUse, SegmentWriter
 from gateway.ledger import STREAM
 from gateway.ports import Clock, StoreUnavailable

@@ -7,15 +7,16 @@ import json
 import random
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from gateway.archive import policy_texts
 from gateway.cli import run
-from gateway.history.archive import policy_texts
-from gateway.history.reading import read_history, read_versions
+from gateway.history.reading import Texts, read_history, read_versions
 from gateway.history.recorded import recorded_of
-from gateway.history.replaying import Replayed, replay_history, version_of
+from gateway.history.replaying import replay_history, version_of
 from gateway.history.roller import FOLDER, keep_texts, step
 from gateway.history.segments import SegmentWriter
 from gateway.outcome import Outcome
@@ -24,6 +25,7 @@ from gateway.stores.redis import RedisStore
 from policies.load import load_policy
 from policies.model import Policy
 from policies.replay import decide_again, differences
+from policies.replay_report import Replay
 from tests.http.conftest import StartGateway
 from tests.http.running import Gateway
 from tests.provider import Reply
@@ -97,12 +99,68 @@ def tool() -> Mapping[str, object]:
     return {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
 
-async def replayed(store: RedisStore, data_dir: Path, policy: Policy) -> Replayed:
-    return await replay_history(store, data_dir, lambda _: policy, since_s=0.0)
-
-
 async def outcomes_of(store: RedisStore | None, data_dir: Path, name: str) -> list[Outcome]:
     return [outcome async for outcome in read_history(store, data_dir) if outcome.policy == name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What a gateway recorded: its outcomes, and the text of each policy version."""
+
+    store: RedisStore
+    data_dir: Path
+    outcomes: list[Outcome]
+    texts: Texts
+
+    @property
+    def policies(self) -> dict[str, Policy]:
+        """Every version that decided anything."""
+        versions = {outcome.policy_version for outcome in self.outcomes}
+        return {version: version_of(self.texts, version) for version in versions}
+
+    async def under(self, policy: Policy) -> Replay:
+        """Replay all of it."""
+        return (await replay_history(self.store, self.data_dir, lambda _: policy, since_s=0.0)).replay
+
+
+async def recording_of(gateway: Gateway, name: str, edited: str, data_dir: Path) -> Recording:
+    """Send 300 requests, the last 120 under the edited policy; roll the ledger into files."""
+    services, rng = gateway.worker.services, random.Random(7)
+    store = gateway.worker.store
+    assert isinstance(store, RedisStore)
+    await ask_for_all_sorts(gateway, rng, 180)
+    await asyncio.to_thread((services.settings.policies / "default.yaml").write_text, edited)
+    await asyncio.to_thread(services.book.refresh)
+    gateway.provider.reset()
+    await ask_for_all_sorts(gateway, rng, 120)
+    await services.ledger.flush()
+    assert await roll(store, data_dir, gateway) > 0
+    held = await outcomes_of(None, data_dir, name)
+    assert [one.request_id for one in await outcomes_of(store, data_dir, name)] == [one.request_id for one in held]
+    return Recording(store=store, data_dir=data_dir, outcomes=held, texts=await read_versions(store, data_dir))
+
+
+def assert_repeated_one_by_one(recording: Recording) -> None:
+    policies, views = recording.policies, []
+    for outcome in recording.outcomes:
+        entry = recorded_of(outcome, recording.texts)
+        assert entry is not None
+        assert differences(entry, decide_again(entry, policies[entry.policy_version])) == ()
+        if entry.view is not None:
+            views.append(entry.view)
+    assert len(views) > 120
+    assert len({view.draw for view in views}) == len(views)
+    assert {"small"} in [set(view.unhealthy) for view in views]
+
+
+def assert_of_all_sorts(outcomes: list[Outcome]) -> None:
+    assert len(outcomes) == 300
+    assert len({outcome.policy_version for outcome in outcomes}) == 2
+    assert {outcome.route for outcome in outcomes} == {"embeddings", "cheap", "good", "long", "chat"}
+    deciders = {outcome.reason.partition(":")[0] for outcome in outcomes if outcome.route == "good"}
+    assert deciders >= {"quality_floor", "control_arm"}
+    assert {outcome.cache for outcome in outcomes} >= {"hit", "miss"}
+    assert any(one.decision is not None and one.decision.view and not one.decision.candidates for one in outcomes)
 
 
 async def test_every_recorded_decision_is_repeated_exactly_and_another_policy_shows_what_it_would_change(
@@ -110,54 +168,21 @@ async def test_every_recorded_decision_is_repeated_exactly_and_another_policy_sh
 ) -> None:
     name = f"p{uuid.uuid4().hex[:8]}"
     before = POLICY.format(name=name, last="large", ttl="1h")
-    after = POLICY.format(name=name, last="tiny", ttl="30m")
     gateway = await start_gateway(models=MODELS, policy=before)
-    services, rng = gateway.worker.services, random.Random(7)
-    store = gateway.worker.store
-    assert isinstance(store, RedisStore)
-    await ask_for_all_sorts(gateway, rng, 180)
-    await asyncio.to_thread((services.settings.policies / "default.yaml").write_text, after)
-    await asyncio.to_thread(services.book.refresh)
-    gateway.provider.reset()
-    await ask_for_all_sorts(gateway, rng, 120)
-    await services.ledger.flush()
-
-    assert await roll(store, tmp_path, gateway) > 0
-    held = await outcomes_of(None, tmp_path, name)
-    assert len(held) == 300
-    assert [one.request_id for one in await outcomes_of(store, tmp_path, name)] == [one.request_id for one in held]
-
-    texts = await read_versions(store, tmp_path)
-    versions = {one.policy_version for one in held}
-    assert len(versions) == 2
-    policies = {version: version_of(texts, version) for version in versions}
-    checked = 0
-    for outcome in held:
-        entry = recorded_of(outcome, texts)
-        assert entry is not None
-        assert differences(entry, decide_again(entry, policies[entry.policy_version])) == ()
-        checked += entry.view is not None
-    assert checked > 120
-    views = [one.decision.view for one in held if one.decision is not None and one.decision.view is not None]
-    assert len({view.draw for view in views}) == checked
-    assert {"small"} in [set(view.unhealthy) for view in views]
-    assert any(not one.decision.candidates for one in held if one.decision is not None and one.decision.view)
-    deciders = {one.reason.partition(":")[0] for one in held if one.route == "good"}
-    assert deciders >= {"quality_floor", "control_arm"}
-    assert {one.cache for one in held} >= {"hit", "miss"}
-
-    for version in versions:
-        result = (await replayed(store, tmp_path, version_of(texts, version))).replay
+    recording = await recording_of(gateway, name, POLICY.format(name=name, last="tiny", ttl="30m"), tmp_path)
+    assert_of_all_sorts(recording.outcomes)
+    assert_repeated_one_by_one(recording)
+    for version, policy in recording.policies.items():
+        result = await recording.under(policy)
         assert result.requests == 300
-        assert result.repeated == result.repeatable == sum(one.policy_version == version for one in held)
+        assert result.repeated == result.repeatable > 100
+        assert result.repeatable == sum(one.policy_version == version for one in recording.outcomes)
         assert result.violations == result.not_repeated == ()
 
     tempting = before.replace("candidates: [large], fallbacks: [small]", "candidates: [tiny], fallbacks: [small]")
-    changed = load_policy(tempting, source="new.yaml", groups=None)
-    result = (await replayed(store, tmp_path, changed)).replay
-    assert result.changed > 0
+    result = await recording.under(load_policy(tempting, source="new.yaml", groups=None))
     assert {change.model_now for change in result.most_changed} >= {"tiny"}
-    assert len(result.most_changed) <= 20
+    assert 0 < len(result.most_changed) <= 20
     of_route = {row.route: row for row in result.routes}
     assert of_route["long"].now.cost_nanousd < of_route["long"].then.cost_nanousd
     await the_command_line_says_the_same(tmp_path, redis_url, tempting, gateway, monkeypatch)

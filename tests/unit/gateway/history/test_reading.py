@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.history.archive import CATALOGUES, POLICIES, Archive
-from gateway.history.index import places, slot_of
+from gateway.archive import CATALOGUES, POLICIES, Archive
 from gateway.history.reading import read_history, read_versions
 from gateway.history.roller import FOLDER, keep_texts, step
 from gateway.history.segments import SegmentWriter
 from gateway.history.spending import SpendReport
 from gateway.ledger import Ledger, encode
+from gateway.ledger_index import places, slot_of
 from gateway.outcome import Outcome
 from gateway.ports import StoreUnavailable
 from gateway.stores.memory import MemoryStore
@@ -120,8 +120,9 @@ async def test_what_entries_name_is_written_before_them_and_waits_while_the_stor
             written.append(stream)
             return ["1-0"]
 
-    store, archive = Away(clock, max_bytes=1 << 20), Archive()
-    ledger = Ledger(store, clock=clock, supervisor=supervisor, stream=STREAM, archive=archive)
+    store = Away(clock, max_bytes=1 << 20)
+    ledger = Ledger(store, clock=clock, supervisor=supervisor, stream=STREAM)
+    archive = ledger.archive
     cards = catalogue(card("a", price(1, 2)))
     archive.note(load_policy(MINIMAL, source="x.yaml", groups=None))
     version = archive.version_of(cards)
