@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -51,6 +51,7 @@ from gateway.waits import waits_of
 from gateway.worker import Worker, serve
 from policies.book import PolicyBook
 from policies.load import load_models
+from policies.prices import Price
 from router.attempts import Attempts
 from router.backends import BackendSettings, make_backends
 from router.deployments import LiteLLMDeployments
@@ -83,8 +84,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     store = _store(settings, clock, supervisor, metrics)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
     backends = _backends(settings, clock, deployments)
-    prices = {deployment.id: deployment.price for deployment in deployments.usable}
-    limits, rng = waits_of(settings), random.Random(seed)
+    limits, rng, prices = waits_of(settings), random.Random(seed), _prices(deployments)
     hints = SharedHints(store, clock=clock, known=prices)
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
     spend = _spend_tasks(settings, store, clock, book, metrics)
@@ -164,6 +164,10 @@ def _metrics(book: PolicyBook, deployments: LiteLLMDeployments) -> Metrics:
     metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
     metrics.policy_loaded(book.current().version)
     return metrics
+
+
+def _prices(deployments: LiteLLMDeployments) -> Mapping[str, Price | None]:
+    return {deployment.id: deployment.price for deployment in deployments.usable}
 
 
 def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeployments) -> dict[str, Backend]:

@@ -17,7 +17,7 @@ SLOTS: Final = 1 << 17
 
 def slot_of(tenant: str, request_id: str) -> str:
     """Return the field of the hash that a request's place is kept in."""
-    return str(zlib.crc32(f"{tenant}\0{request_id}".encode()) % SLOTS)
+    return f"{zlib.crc32(request_id.encode(), zlib.crc32(tenant.encode())) % SLOTS:x}"
 
 
 def places(requests: Iterable[tuple[str, str]], ids: Iterable[str]) -> dict[str, bytes]:
