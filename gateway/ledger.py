@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
 import msgspec
 
 from gateway.archive import Archive, Hashes
-from gateway.ledger_index import INDEX, just_before, places, slot_of
+from gateway.ledger_index import index_of, just_before, slot_of
 from gateway.outcome import Outcome
 from gateway.ports import Clock, StoreUnavailable
 from gateway.supervisor import Supervisor
@@ -25,6 +25,8 @@ VERSION = 2
 READABLE = (b'{"v":2,', b'{"v":1,')
 MAX_RETRY_S = 5.0
 PAGE = 200
+RECENT = 1000
+"""Written outcomes that a worker still has at hand, about 2 MB."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Outcome)
@@ -33,7 +35,7 @@ _decoder = msgspec.json.Decoder(Outcome)
 class Streams(Protocol):
     """Append-only streams, shared by every worker. Both raise StoreUnavailable."""
 
-    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> Sequence[str]: ...
+    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None: ...
 
     async def read(self, stream: str, *, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
         """Return up to `limit` entries (id, bytes) after the id `after` (`{Unix milliseconds}-{number}`)."""
@@ -44,8 +46,6 @@ class LedgerStore(Streams, Hashes, Protocol):
     """What the ledger writes to: its stream, and hashes beside it. All raise StoreUnavailable."""
 
     async def hash_get(self, key: str, field: str) -> bytes | None: ...
-
-    async def hash_set_all(self, key: str, fields: Mapping[str, bytes]) -> None: ...
 
 
 class UnknownEntry(ValueError):
@@ -76,7 +76,7 @@ class Ledger:
         self._clock = clock
         self._supervisor = supervisor
         self._stream = stream
-        self._index = INDEX if stream == STREAM else f"{INDEX}:{stream}"
+        self._recent: deque[Outcome] = deque(maxlen=RECENT)
         self._max_entries = max_entries
         self._flush_interval_s = flush_interval_s
         self._batch = batch
@@ -95,12 +95,13 @@ class Ledger:
     async def look_up(self, tenant: str, request_id: str) -> Outcome | None:
         """Return the newest outcome of a tenant under that id, None where it is not known (any more).
 
-        Raises StoreUnavailable.
+        This worker's newest are looked at first; others are found once the warmer's process has read them, a second
+        or two after they ended. Raises StoreUnavailable.
         """
-        for outcome in reversed(self._waiting):
+        for outcome in (*reversed(self._waiting), *reversed(self._recent)):
             if (outcome.tenant, outcome.request_id) == (tenant, request_id):
                 return outcome
-        place = await self._store.hash_get(self._index, slot_of(tenant, request_id))
+        place = await self._store.hash_get(index_of(self._stream), slot_of(tenant, request_id))
         if place is None:
             return None
         name = place.decode()
@@ -156,7 +157,7 @@ class Ledger:
     async def _write(self, taken: list[Outcome]) -> None:
         try:
             await self.archive.flush(self._store)
-            ids = await self._store.append(
+            await self._store.append(
                 self._stream, [encode(outcome) for outcome in taken], max_entries=self._max_entries
             )
         except (StoreUnavailable, asyncio.CancelledError):
@@ -165,9 +166,7 @@ class Ledger:
             self.dropped += len(taken) - len(kept)
             self._waiting.extendleft(reversed(kept))
             raise
-        with suppress(StoreUnavailable):  # they are written: at worst /explain does not find them
-            found = places(((outcome.tenant, outcome.request_id) for outcome in taken), ids)
-            await self._store.hash_set_all(self._index, found)
+        self._recent.extend(taken)
 
     async def _run(self) -> None:
         delay_s = self._flush_interval_s

@@ -40,8 +40,8 @@ class Store(Protocol):
         """Delete and return how many existed. Raises StoreUnavailable."""
         ...
 
-    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> Sequence[str]:
-        """Append to a stream that keeps about its newest `max_entries`, return the ids. Raises StoreUnavailable."""
+    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None:
+        """Append to a stream that keeps about its newest `max_entries`. Raises StoreUnavailable."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Rolls the ledger's stream into segment files, as a task of the warmer's process.
+"""Rolls the ledger's stream into segment files and notes where each request is, as a task of the warmer's process.
 
 Waits while Redis is away, and says once when the disk does not take it; can never slow a request.
 """
@@ -15,6 +15,7 @@ import structlog
 from gateway.archive import CATALOGUES, POLICIES
 from gateway.history.segments import SegmentsInUse, SegmentWriter
 from gateway.ledger import STREAM
+from gateway.ledger_index import index_of, places
 from gateway.ports import Clock, StoreUnavailable
 
 FOLDER: Final = "ledger"
@@ -27,11 +28,13 @@ KINDS: Final[Mapping[str, str]] = {POLICIES: "policies", CATALOGUES: "catalogues
 
 
 class RollerStore(Protocol):
-    """The part of RedisStore that the roller reads; both raise StoreUnavailable."""
+    """The part of RedisStore that the roller uses; all raise StoreUnavailable."""
 
     async def read(self, stream: str, *, after: str, limit: int) -> Sequence[tuple[str, bytes]]: ...
 
     async def hash_all(self, key: str) -> Mapping[str, bytes]: ...
+
+    async def hash_set_all(self, key: str, fields: Mapping[str, bytes]) -> None: ...
 
 
 async def roll(
@@ -67,6 +70,7 @@ async def step(store: RollerStore, writer: SegmentWriter, *, clock: Clock, strea
     if not page:
         return 0
     await asyncio.to_thread(writer.write, page)
+    await store.hash_set_all(index_of(stream), places(page))
     await asyncio.to_thread(writer.prune, clock.now())
     return len(page)
 

@@ -118,19 +118,17 @@ class MemoryStore:
             self._drop(key)
         return len(existing)
 
-    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> Sequence[str]:
-        """Append and return the ids.
-
-        The stream keeps its newest `max_entries`, fewer where they exceed a quarter of the bytes."""
+    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None:
+        """Append; the stream keeps its newest `max_entries`, fewer where they exceed a quarter of the bytes."""
         held = self._streams.setdefault(stream, _Stream())
         before = held.size_bytes
         now_ms = int(self._clock.now() * 1000)
-        names = [held.push(entry, now_ms) for entry in entries]
+        for entry in entries:
+            held.push(entry, now_ms)
         while held.entries and (len(held.entries) > max_entries or held.size_bytes > self._max_bytes // 4):
             held.pop()
         self._size_bytes += held.size_bytes - before
         self._shrink()
-        return names
 
     async def read(self, stream: str, *, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
         """Return up to `limit` entries (id, bytes) with ids after `after`, oldest first."""
@@ -204,12 +202,11 @@ class _Stream:
         self.last_id = (0, 0)
         self.size_bytes = 0
 
-    def push(self, data: bytes, now_ms: int) -> str:
+    def push(self, data: bytes, now_ms: int) -> None:
         ms, number = self.last_id
         self.last_id = (now_ms, 0) if now_ms > ms else (ms, number + 1)
         self.entries.append((self.last_id, data))
         self.size_bytes += _cost("", data)
-        return f"{self.last_id[0]}-{self.last_id[1]}"
 
     def pop(self) -> None:
         _, data = self.entries.popleft()

@@ -115,13 +115,13 @@ class RedisStore:
         """Delete and return how many existed. Raises StoreUnavailable."""
         return sum(integer(reply) for reply in await self._ask_all([("UNLINK", key) for key in keys]))
 
-    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> Sequence[str]:
-        """Append in one round trip, return the ids; the stream keeps `max_entries` and up to a node (100 or so) more.
+    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None:
+        """Append in one round trip; the stream keeps `max_entries` and up to a node (about 100) more.
 
         Raises StoreUnavailable, after which some may be in the stream."""
         commands: list[Command] = [("XADD", stream, "*", "d", entry) for entry in entries[:-1]]
         commands += [("XADD", stream, "MAXLEN", "~", max_entries, "*", "d", entry) for entry in entries[-1:]]
-        return [text(name) for name in await self._ask_all(commands)]
+        await self._ask_all(commands)
 
     async def read(self, stream: str, *, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
         """Return up to `limit` entries (id, bytes) with ids after `after`, oldest first. Raises StoreUnavailable.

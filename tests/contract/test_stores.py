@@ -109,12 +109,6 @@ async def test_a_stream_gives_back_its_entries_in_order_and_in_pages(store: AnyS
     assert await store.read(key + "never", after="0-0", limit=100) == []
 
 
-async def test_appending_returns_the_ids_that_reading_gives(store: AnyStore, key: str) -> None:
-    names = await store.append(key, [b"a", b"b"], max_entries=10)
-    assert [name for name, _ in await store.read(key, after="0-0", limit=10)] == list(names)
-    assert list(await store.append(key, [], max_entries=10)) == []
-
-
 async def test_several_fields_of_a_hash_are_set_at_once(store: AnyStore, key: str) -> None:
     await store.hash_set_all(key, {})
     await store.hash_set(key, "a", b"old")

@@ -28,9 +28,9 @@ class LeavingStore(MemoryStore):
 
     is_away = False
 
-    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> Sequence[str]:
+    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None:
         self._check()
-        return await super().append(stream, entries, max_entries=max_entries)
+        await super().append(stream, entries, max_entries=max_entries)
 
     async def read(self, stream: str, *, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
         self._check()

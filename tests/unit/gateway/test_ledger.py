@@ -26,12 +26,12 @@ class CountingStore(MemoryStore):
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> Sequence[str]:
+    async def append(self, stream: str, entries: Sequence[bytes], *, max_entries: int) -> None:
         self.appends.append(len(entries))
         await self.gate.wait()
         if self.is_away:
             raise StoreUnavailable("away")
-        return await super().append(stream, entries, max_entries=max_entries)
+        await super().append(stream, entries, max_entries=max_entries)
 
 
 def outcome(number: int) -> Outcome:

@@ -12,7 +12,7 @@ from gateway.history.roller import FOLDER, keep_texts, step
 from gateway.history.segments import SegmentWriter
 from gateway.history.spending import SpendReport
 from gateway.ledger import Ledger, encode
-from gateway.ledger_index import places, slot_of
+from gateway.ledger_index import index_of, places, slot_of
 from gateway.outcome import Outcome
 from gateway.ports import StoreUnavailable
 from gateway.stores.memory import MemoryStore
@@ -116,9 +116,8 @@ async def test_what_entries_name_is_written_before_them_and_waits_while_the_stor
             written.append(key)
             return await super().hash_set(key, field, value, only_new=only_new)
 
-        async def append(self, stream: str, entries: object, *, max_entries: int) -> list[str]:
+        async def append(self, stream: str, entries: object, *, max_entries: int) -> None:
             written.append(stream)
-            return ["1-0"]
 
     store = Away(clock, max_bytes=1 << 20)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, stream=STREAM)
@@ -153,19 +152,25 @@ async def test_texts_come_from_files_where_redis_has_lost_them(
 
 
 async def test_a_request_is_found_by_tenant_and_id_until_its_slot_is_taken(
-    store: MemoryStore, clock: FakeClock, supervisor: Supervisor
+    store: MemoryStore, clock: FakeClock, supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    ledger = Ledger(store, clock=clock, supervisor=supervisor, stream=STREAM)
+    ledger, other = (Ledger(store, clock=clock, supervisor=supervisor, stream=STREAM) for _ in range(2))
     ledger.record(outcome(1))
     ledger.record(outcome(2))
     found = await ledger.look_up("t", "r1")
     await ledger.flush()
     assert found == await ledger.look_up("t", "r1") == outcome(1)
-    assert await ledger.look_up("other", "r1") is None
-    assert await ledger.look_up("t", "unknown") is None
-    await store.hash_set(f"foreword:explain:{STREAM}", slot_of("t", "r1"), b"1-0")
-    assert await ledger.look_up("t", "r1") is None
-    assert places([("t", "r1")], ["5-0"]) == {slot_of("t", "r1"): b"5-0"}
+    assert await other.look_up("t", "r1") is None
+    await append(store, outcome(3))
+    await rolled(store, tmp_path, clock)
+    assert [await other.look_up("t", f"r{number}") for number in (1, 2, 3)] == [outcome(1), outcome(2), outcome(3)]
+    assert await other.look_up("other", "r1") is None
+    assert await other.look_up("t", "unknown") is None
+    await store.hash_set(
+        index_of(STREAM), slot_of("t", "r1"), (await store.read(STREAM, after="0-0", limit=9))[1][0].encode()
+    )
+    assert await other.look_up("t", "r1") is None
+    assert places([("5-0", encode(outcome(1))), ("6-0", b"damaged")]) == {slot_of("t", "r1"): b"5-0"}
 
 
 def test_spend_is_added_up_by_name_and_a_warmers_spend_is_told_apart() -> None:
