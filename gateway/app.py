@@ -41,7 +41,9 @@ from gateway.pipelines.spec import shipped_pipelines
 from gateway.rollout.rollouts import Rollouts
 from gateway.rollout.state import RolloutState
 from gateway.settings import Settings, metrics_dir
+from gateway.shadow import Shadows
 from gateway.spend_tasks import SpendTasks
+from gateway.stickiness import Stickiness
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
@@ -81,8 +83,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
     deployments, book = _routing(settings)
     metrics = _metrics(book, deployments)
-    store = _store(settings, clock, supervisor, metrics)
-    ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
+    store, ledger = _stored(settings, clock, supervisor, metrics)
     backends = _backends(settings, clock, deployments)
     limits, rng, prices = waits_of(settings), random.Random(seed), _prices(deployments)
     hints = SharedHints(store, clock=clock, known=prices)
@@ -95,6 +96,8 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         price_of=prices.get,
         attempts=attempts,
         rollouts=spend.rollouts,
+        shadows=Shadows(spend.budgets, clock, catalogue=deployments.catalogue, supervisor=supervisor, rng=rng),
+        stickiness=Stickiness(store, clock),
         desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=limits.max_attempts),
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
         inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes, heartbeat_s=settings.heartbeat_s),
@@ -114,7 +117,6 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         hints=hints,
         watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
         spend=spend,
-        runners=[],
     )
 
 
@@ -164,6 +166,13 @@ def _metrics(book: PolicyBook, deployments: LiteLLMDeployments) -> Metrics:
     metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
     metrics.policy_loaded(book.current().version)
     return metrics
+
+
+def _stored(
+    settings: Settings, clock: SystemClock, supervisor: Supervisor, metrics: Metrics
+) -> tuple[RedisStore | MemoryStore, Ledger]:
+    store = _store(settings, clock, supervisor, metrics)
+    return store, Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
 
 
 def _prices(deployments: LiteLLMDeployments) -> Mapping[str, Price | None]:
