@@ -42,14 +42,15 @@ async def roll(
 ) -> None:
     """Write for ever what the stream gets; file work runs in a thread. Cancelling closes the files."""
     writer = await _opened(data_dir / FOLDER, clock=clock, keep_s=keep_s, max_bytes=max_bytes)
-    log, failing, texts_due_s = structlog.get_logger(), "", 0.0
+    log, failing, texts_due_s, has_news = structlog.get_logger(), "", 0.0, False
     try:
         while True:
             try:
-                if clock.monotonic() >= texts_due_s:
-                    await keep_texts(store, writer)
-                    texts_due_s = clock.monotonic() + TEXTS_S
                 count = await step(store, writer, clock=clock, stream=stream)
+                has_news = has_news or count > 0
+                if has_news and clock.monotonic() >= texts_due_s:
+                    await keep_texts(store, writer)
+                    texts_due_s, has_news = clock.monotonic() + TEXTS_S, False
             except (StoreUnavailable, OSError) as error:
                 kind = type(error).__name__
                 if kind != failing and isinstance(error, OSError):

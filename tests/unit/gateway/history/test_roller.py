@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.archive import POLICIES
 from gateway.history.roller import AWAY_S, FOLDER, roll
-from gateway.history.segments import SegmentWriter, read_segments
+from gateway.history.segments import SegmentWriter, read_segments, read_texts
 from gateway.ports import StoreUnavailable
 from gateway.stores.memory import MemoryStore
 from gateway.supervisor import Supervisor
@@ -71,12 +72,16 @@ async def test_the_roller_goes_on_where_it_was_after_the_store_was_away(
     running = roll(store, tmp_path, clock=clock, keep_s=1e9, max_bytes=1 << 30, stream=STREAM)
     task = supervisor.spawn(running, name="ledger-files")
     assert len(await entries_in(tmp_path, 1200, clock)) == 1200
+    await store.hash_set(POLICIES, "abc", b"a text")
     store.is_away = True
     await turn(clock)
     await store.append(STREAM, [b"late"], max_entries=10_000)
     store.is_away = False
     await turn(clock)
     assert (await entries_in(tmp_path, 1201, clock))[-1] == b"late"
+    async with asyncio.timeout(10):
+        while await asyncio.to_thread(read_texts, tmp_path / FOLDER, "policies") != {"abc": b"a text"}:
+            await turn(clock)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
