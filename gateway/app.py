@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
@@ -57,6 +57,7 @@ from gateway.version import installed_version
 from gateway.waits import waits_of
 from gateway.worker import Worker, serve
 from policies.book import PolicyBook
+from policies.prices import Price
 from router.attempts import Attempts
 from router.backends import BackendSettings, make_backends
 from router.deployments import LiteLLMDeployments
@@ -84,9 +85,8 @@ def build(settings: Settings, documents: Documents, *, access_log: Callable[[Out
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
     book, deployments = documents.book, _deployments(settings, documents)
     metrics = _metrics(book, deployments)
-    store = _store(settings, clock, supervisor, metrics)
-    ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
-    backends, prices = _backends(settings, clock, deployments), {one.id: one.price for one in deployments.usable}
+    store, ledger = _stored(settings, clock, supervisor, metrics)
+    backends, prices = _backends(settings, clock, deployments), _prices(deployments)
     limits, hints = waits_of(settings), SharedHints(store, clock=clock, known=prices)
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
     learning, spend = Learning.of(store, clock, space=NO_EMBEDDER), _spend_tasks(settings, store, clock, book, metrics)
@@ -107,9 +107,10 @@ def build(settings: Settings, documents: Documents, *, access_log: Callable[[Out
         sink=_sink(metrics, access_log, ledger, spend.rollouts.record, learning.record),
         rng=random.Random(seed),
         learning=learning,
+        archive=ledger.archive,
     )
     return Worker(
-        services=_services(settings, parts, deployments, store, metrics),
+        services=_services(settings, parts, deployments, store, metrics, ledger),
         supervisor=supervisor,
         store=store,
         ledger=ledger,
@@ -122,7 +123,12 @@ def build(settings: Settings, documents: Documents, *, access_log: Callable[[Out
 
 
 def _services(
-    settings: Settings, parts: Parts, deployments: LiteLLMDeployments, store: RedisStore | MemoryStore, metrics: Metrics
+    settings: Settings,
+    parts: Parts,
+    deployments: LiteLLMDeployments,
+    store: RedisStore | MemoryStore,
+    metrics: Metrics,
+    ledger: Ledger,
 ) -> Services:
     limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
     flow = Flow(parts)
@@ -132,6 +138,7 @@ def _services(
         clock=parts.clock,
         keys=Keys(store, parts.clock),
         flow=flow,
+        ledger=ledger,
         interactions=Interactions(
             shipped_pipelines(),
             flow=flow,
@@ -161,6 +168,17 @@ def _metrics(book: PolicyBook, deployments: LiteLLMDeployments) -> Metrics:
     metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
     metrics.policy_loaded(book.current().version)
     return metrics
+
+
+def _stored(
+    settings: Settings, clock: SystemClock, supervisor: Supervisor, metrics: Metrics
+) -> tuple[RedisStore | MemoryStore, Ledger]:
+    store = _store(settings, clock, supervisor, metrics)
+    return store, Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
+
+
+def _prices(deployments: LiteLLMDeployments) -> Mapping[str, Price | None]:
+    return {deployment.id: deployment.price for deployment in deployments.usable}
 
 
 def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeployments) -> dict[str, Backend]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.cli_options import add, policy_actions, report_options, with_json
 from gateway.version import installed_version
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ EXIT_CONFIG = 2
 
 _SETTINGS_OF = {
     "serve": None,  # every one
-    "warm": ("redis_url", "data_dir", "log_level"),
-    "policy": ("policies", "models"),
+    "warm": ("redis_url", "data_dir", "log_level", "ledger_keep_days", "ledger_max_bytes"),
+    "policy": ("policies", "models", "redis_url", "data_dir"),
     "keys": ("redis_url", "data_dir"),
+    "report": ("redis_url", "data_dir"),
 }
 
 
@@ -42,10 +44,11 @@ def run(arguments: Sequence[str]) -> int:
     if options.command == "warm":
         return _warm(loaded)
     if options.command == "policy":
-        from gateway.commands import policy
+        return _policy(loaded, options)
+    if options.command == "report":
+        from gateway.commands.report import report
 
-        act = policy.lint if options.action == "lint" else policy.show
-        return act(loaded.settings, as_json=options.json)
+        return report(loaded.settings, span=options.since, by=options.by, as_json=options.json)
     return _keys(loaded, options)
 
 
@@ -76,6 +79,25 @@ def _warm(loaded: Loaded) -> int:
         from gateway.warm import run_warmer
 
         return run_warmer(settings)
+
+
+def _policy(loaded: Loaded, options: argparse.Namespace) -> int:
+    settings = loaded.settings
+    if options.action == "replay":
+        from gateway.commands.replay import replay
+
+        against, plot = options.against, options.plot
+        return replay(settings, file=options.file, against=against, span=options.since, plot=plot, as_json=options.json)
+    if options.action in ("explain", "diff"):
+        from gateway.commands import explain
+
+        if options.action == "diff":
+            return explain.diff(options.old, options.new, as_json=options.json)
+        return explain.explain_request(settings, explain.asked(options), as_json=options.json)
+    from gateway.commands import policy
+
+    act = policy.lint if options.action == "lint" else policy.show
+    return act(settings, as_json=options.json)
 
 
 def _keys(loaded: Loaded, options: argparse.Namespace) -> int:
@@ -122,52 +144,31 @@ def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="foreword", description="An LLM gateway for chat bots.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"foreword {installed_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    serve = _add(commands, "serve", "run the gateway")
+    serve = add(commands, "serve", "run the gateway")
     serve.add_argument(
         "--print-config", action="store_true", help="show every setting and where it came from, and stop"
     )
-    warm = _add(commands, "warm", "run the warmer alone (serve starts one by itself)")
-    policy = _policy_actions(_add(commands, "policy", "check or show the policies"))
-    keys = _key_actions(_add(commands, "keys", "make, list and revoke gateway keys"))
-    _demo_options(_add(commands, "demo", "send a debate through the pipeline and show what comes back"))
-    takers = {"serve": (serve,), "warm": (warm,), "policy": policy, "keys": keys}
+    warm = add(commands, "warm", "run the warmer alone (serve starts one by itself)")
+    policy = policy_actions(add(commands, "policy", "check, show, compare and replay the policies"))
+    report = report_options(add(commands, "report", "what was spent and saved, from the ledger"))
+    keys = _key_actions(add(commands, "keys", "make, list and revoke gateway keys"))
+    _demo_options(add(commands, "demo", "send a debate through the pipeline and show what comes back"))
+    takers = {"serve": (serve,), "warm": (warm,), "policy": policy, "keys": keys, "report": (report,)}
     for taker in takers.get(command, ()):
         _add_settings(taker, _SETTINGS_OF[command])
     return parser
 
 
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
-) -> argparse.ArgumentParser:
-    """No abbreviations: `--admin-key SECRET` must not pass for --admin-key-file, where ps would show it."""
-    return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-
-
-def _policy_actions(parser: argparse.ArgumentParser) -> Sequence[argparse.ArgumentParser]:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    made = (
-        _add(actions, "lint", "check policy files and the models file"),
-        _add(actions, "show", "show the routes of every policy"),
-    )
-    return _with_json(made)
-
-
 def _key_actions(parser: argparse.ArgumentParser) -> Sequence[argparse.ArgumentParser]:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    create = _add(actions, "create", "make a key and show it, this once")
+    create = add(actions, "create", "make a key and show it, this once")
     create.add_argument("--tenant", default="default", help="who the key belongs to (default: %(default)s)")
     create.add_argument("--name", default="", help="what to call it")
     create.add_argument("--models", dest="allowed", help="names separated by commas; without it every model")
-    listed = _add(actions, "list", "show all keys, without their secrets")
-    revoke = _add(actions, "revoke", "end a key, within a second")
+    listed = add(actions, "list", "show all keys, without their secrets")
+    revoke = add(actions, "revoke", "end a key, within a second")
     revoke.add_argument("id", help="the key's id, key-…")
-    return _with_json((create, listed, revoke))
-
-
-def _with_json(parsers: Sequence[argparse.ArgumentParser]) -> Sequence[argparse.ArgumentParser]:
-    for parser in parsers:
-        parser.add_argument("--json", action="store_true", help="JSON for scripts")
-    return parsers
+    return with_json((create, listed, revoke))
 
 
 def _demo_options(parser: argparse.ArgumentParser) -> None:

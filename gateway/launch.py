@@ -24,8 +24,8 @@ from gateway.stickiness import sticky_key
 from gateway.trail import Ask, Trail
 from policies.arrange import service_tier
 from policies.decide import choose, match
+from policies.decision import decided
 from policies.model import NoCandidate, Plan, RouteClass, View
-from policies.seen import seen_of
 from router.types import AnswerEvent, Priority, Usage
 
 
@@ -40,6 +40,7 @@ class Launcher:
         policy = self._parts.book.current().for_tenant(ask.caller.tenant)
         policy, trail.arm = self._parts.rollouts.version_for(policy, trail.facts.session or ask.request_id)
         trail.policy = policy
+        self._parts.archive.note(policy)
         trail.route_class = match(policy, trail.facts)
         return trail.route_class
 
@@ -47,8 +48,9 @@ class Launcher:
         """Decide without calling anybody (also the dry run). Raises RequestFailed where no model may serve."""
         route_class = trail.route_class or self.match(ask, trail)
         view = self._view(ask, trail, route_class)
-        trail.seen = seen_of(view)
         plan = choose(route_class, view)
+        version = self._parts.archive.version_of(view.catalogue)
+        trail.decision = decided(trail.facts, view, plan, catalogue=version)
         if isinstance(plan, NoCandidate):
             raise from_no_candidate(plan)
         deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)

@@ -8,18 +8,25 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
 
+from gateway.archive import Archive, Hashes
+from gateway.ledger_index import index_of, just_before, slot_of
 from gateway.outcome import Outcome
 from gateway.ports import Clock, StoreUnavailable
 from gateway.supervisor import Supervisor
 
 STREAM = "foreword:ledger"
-VERSION = 1
+VERSION = 2
+"""2: with `decision`. Entries of version 1, which have none, are read as well."""
+READABLE = (b'{"v":2,', b'{"v":1,')
 MAX_RETRY_S = 5.0
 PAGE = 200
+RECENT = 1000
+"""Written outcomes that a worker still has at hand, about 2 MB."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Outcome)
@@ -35,6 +42,12 @@ class Streams(Protocol):
         ...
 
 
+class LedgerStore(Streams, Hashes, Protocol):
+    """What the ledger writes to: its stream, and hashes beside it. All raise StoreUnavailable."""
+
+    async def hash_get(self, key: str, field: str) -> bytes | None: ...
+
+
 class UnknownEntry(ValueError):
     """A ledger entry that this version cannot read."""
 
@@ -44,12 +57,12 @@ class Ledger:
 
     The stream keeps about `max_entries`. While the store is away the newest `max_waiting` outcomes stay here and the
     rest is counted in `dropped`. An append whose reply was lost is repeated, so an outcome may be in the stream twice,
-    with the same request_id.
+    with the same request_id. What entries name by version, its `archive` writes before them.
     """
 
     def __init__(
         self,
-        store: Streams,
+        store: LedgerStore,
         *,
         clock: Clock,
         supervisor: Supervisor,
@@ -63,10 +76,12 @@ class Ledger:
         self._clock = clock
         self._supervisor = supervisor
         self._stream = stream
+        self._recent: deque[Outcome] = deque(maxlen=RECENT)
         self._max_entries = max_entries
         self._flush_interval_s = flush_interval_s
         self._batch = batch
         self._max_waiting = max_waiting
+        self.archive = Archive()
         self._waiting: deque[Outcome] = deque()
         self._task: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
@@ -76,6 +91,26 @@ class Ledger:
     def waiting(self) -> int:
         """Return how many outcomes are not in the store yet."""
         return len(self._waiting)
+
+    async def look_up(self, tenant: str, request_id: str) -> Outcome | None:
+        """Return the newest outcome of a tenant under that id, None where it is not known (any more).
+
+        This worker's newest are looked at first; others are found once the warmer's process has read them, a second
+        or two after they ended. Raises StoreUnavailable.
+        """
+        for outcome in (*reversed(self._waiting), *reversed(self._recent)):
+            if (outcome.tenant, outcome.request_id) == (tenant, request_id):
+                return outcome
+        place = await self._store.hash_get(index_of(self._stream), slot_of(tenant, request_id))
+        if place is None:
+            return None
+        name = place.decode()
+        for found, entry in await self._store.read(self._stream, after=just_before(name), limit=1):
+            with suppress(UnknownEntry):
+                outcome = decode(entry)
+                is_it = found == name and (outcome.tenant, outcome.request_id) == (tenant, request_id)
+                return outcome if is_it else None
+        return None
 
     def start(self) -> None:
         """Begin to flush, as a task of the supervisor; needs a running loop."""
@@ -121,6 +156,7 @@ class Ledger:
 
     async def _write(self, taken: list[Outcome]) -> None:
         try:
+            await self.archive.flush(self._store)
             await self._store.append(
                 self._stream, [encode(outcome) for outcome in taken], max_entries=self._max_entries
             )
@@ -130,6 +166,7 @@ class Ledger:
             self.dropped += len(taken) - len(kept)
             self._waiting.extendleft(reversed(kept))
             raise
+        self._recent.extend(taken)
 
     async def _run(self) -> None:
         delay_s = self._flush_interval_s
@@ -152,8 +189,8 @@ def encode(outcome: Outcome) -> bytes:
 
 def decode(entry: bytes) -> Outcome:
     """Return the outcome of a stream entry. Raises UnknownEntry for another version's or a damaged one."""
-    if not entry.startswith(b'{"v":%d,' % VERSION):
-        raise UnknownEntry(f"ledger entry: begins with {entry[:12]!r}: must be a JSON object with v = {VERSION} first")
+    if not entry.startswith(READABLE):
+        raise UnknownEntry(f"ledger entry: begins with {entry[:12]!r}: must be a JSON object with v = 1 or 2 first")
     try:
         return _decoder.decode(entry)
     except msgspec.DecodeError as error:

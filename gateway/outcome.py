@@ -9,8 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from policies.decision import Decision
 from policies.evidence import Arm
-from policies.seen import Seen
 from router.types import AttemptRecord, Usage
 
 Origin = Literal["user", "pipeline", "warmer", "cache", "shadow"]
@@ -27,8 +27,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     `cost_nanousd` is None where the model has no known price; `saved_nanousd` is what a hit or a join did not spend.
     An interaction is one user-origin Outcome; `interaction_cost_nanousd` is what it cost in all: its own provider
     calls, or those of its steps for a pipeline (whose Outcomes carry `cost_nanousd`, so that no dollar counts twice).
-    `arm` is who decided on a route with a quality floor, and `seen` what the decision was made from (only where one was
-    made: not for hits). `overhead_s` is total time minus the time spent waiting for providers and for a slow client.
+    `arm` is who decided on a route with a quality floor, and `decision` what is needed to decide again
+    (policies/decision.py); None where no policy was asked. `overhead_s` is total time minus the time spent waiting for
+    providers and for a slow client.
     """
 
     request_id: str
@@ -71,4 +72,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     overhead_s: float = 0.0
     parent_request_id: str = ""
     arm: Arm = ""
-    seen: Seen | None = None
+    decision: Decision | None = None

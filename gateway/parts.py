@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.archive import Archive
 from gateway.budgets.desk import Desk
 from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
@@ -42,3 +43,4 @@ class Parts:
     sink: Sink
     rng: random.Random
     learning: Learning
+    archive: Archive

@@ -105,7 +105,9 @@ class Settings(WaitSettings):
         1.0, description="latency of the simulated backend; 0 answers at once"
     )
     simulated_seed: Annotated[NonNegativeInt, Number] = Field(0, description="seed of the simulated backend")
-    ledger_max_entries: Count = Field(100_000, description="entries that the ledger keeps")
+    ledger_max_entries: Count = Field(100_000, description="entries that the ledger keeps in Redis")
+    ledger_keep_days: Count = Field(7, description="days that the ledger's files in the data directory go back")
+    ledger_max_bytes: Size = Field(ByteSize(1024**3), description="most that the ledger's files may take")
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     first_secret: SecretStr | None = Field(None, exclude=True, description="key of a gateway without any Redis")
 

@@ -19,9 +19,9 @@ from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
 from gateway.ports import Clock
+from policies.decision import Decision, decision_of
 from policies.model import Plan, Policy, RequestFacts, RouteClass, Warm
 from policies.prices import Price
-from policies.seen import Seen
 from router.books import total
 from router.cost import cost_nanousd
 from router.types import AttemptRecord, ChatRequest, Usage
@@ -93,8 +93,8 @@ class Trail:
     warm: Warm | None = None
     route_class: RouteClass | None = None
     plan: Plan | None = None
-    seen: Seen | None = None
     vector: Vector | None = None
+    decision: Decision | None = None
     cache: CacheStatus = "bypass"
     tier: CacheTier = "none"
     key: str = ""
@@ -258,7 +258,7 @@ class Trail:
             overhead_s=max(0.0, (self.head_s or total_s) - self.provider_wait_s()),
             parent_request_id=ask.parent_request_id,
             arm=plan.arm if plan else "",
-            seen=self.seen,
+            decision=self.decision or decision_of(self.facts),
         )
 
     def answered_by(self) -> tuple[str, str, str, bool, tuple[str, ...]]:

@@ -1,4 +1,5 @@
-"""The warmer's own process: follows the ledger through Redis and publishes what it has recorded.
+"""The warmer's own process: follows the ledger through Redis, publishes what it has recorded, and keeps the ledger
+in files.
 
 Must not serve requests, and waits while Redis is away.
 """
@@ -14,6 +15,8 @@ import msgspec
 import structlog
 
 from gateway.clock import SystemClock
+from gateway.history.roller import roll
+from gateway.history.segments import DAY_S
 from gateway.ledger import STREAM, UnknownEntry, decode
 from gateway.logs import configure_logs, report_crash
 from gateway.metrics import Metrics, watch_loop_lag
@@ -153,6 +156,9 @@ async def _run(settings: Settings) -> int:
         metrics.warmer_recorded(recorded.events, lag_s=max(0.0, behind), window_events=recorder.size)
 
     supervisor.spawn(watch_loop_lag(metrics, clock), name="metrics")
+    keep_s = settings.ledger_keep_days * DAY_S
+    rolling = roll(store, settings.data_dir, clock=clock, keep_s=keep_s, max_bytes=settings.ledger_max_bytes)
+    supervisor.spawn(rolling, name="ledger-files")
     following = supervisor.spawn(follow(recorder, clock=clock, publish=publish), name="warmer")
     stopping = supervisor.spawn(_wait(stop), name="signals")
     await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)

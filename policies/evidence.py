@@ -21,7 +21,7 @@ class Labels(msgspec.Struct, frozen=True):
     total: float = 0.0
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What snapshot `version` knows for one request: labels by model group over its task, and near its question.
 
     `near` is None where there was no vector or nothing labelled to compare it with, and holds no row for a model that
@@ -41,7 +41,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return self.uplift_low is not None and self.uplift_low > 0.0
 
 
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
+class Latency(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A model's recent 95th percentiles in ms, None where too few calls were measured."""
 
     p95_first_token_ms: float | None = None

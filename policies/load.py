@@ -105,6 +105,7 @@ def load_policy(text: str, *, source: str, groups: Collection[str] | None) -> Po
         warming=warming_rules(spec.warming),
         rollout=None if spec.rollout is None else rollout_rules(spec.rollout),
         shadow=None if spec.shadow is None else shadow_rules(spec.shadow),
+        text=text,
     )
 
 

@@ -185,7 +185,7 @@ class Policy:
 
     `tenants` are the patterns of the tenants it applies to; none: it applies to nobody. `quality_priors` are by group,
     then task (`any`: every other task), from 0 to 1; `reference` is the group that quality floors are relative to.
-    `index` None: the routes are few enough to be tried one after the other.
+    `index` None: the routes are few enough to be tried one after the other. `text` is the file's, whose version it is.
     """
 
     name: str
@@ -203,6 +203,7 @@ class Policy:
     rollout: RolloutRules | None = None
     shadow: ShadowRules | None = None
     index: RouteIndex | None = None
+    text: str = field(default="", repr=False, compare=False)
 
 
 class RouteClass(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,7 +228,7 @@ class Warm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tokens: int
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class View(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What `choose` may look at beside the request; recorded, so that a decision can be repeated.
 
     `unhealthy` are groups with no deployment in service now; `draw` is uniform in [0, 1). `evidence` is what is known
@@ -279,7 +280,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     assemble: bool
     cache: CacheRules
     reason: str
-    rejected: tuple[Rejection, ...] = field(default=())
+    rejected: tuple[Rejection, ...] = ()
     on_cut: OnCut = "resume"
     hedge: HedgeRules | None = None
     max_attempts: int | None = None

@@ -30,7 +30,7 @@ def lint(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(orjson.dumps([asdict(problem) for problem in problems]).decode() + "\n")
     else:
-        _tell(problems)
+        tell(problems)
         if not problems:
             sys.stdout.write(f"{settings.policies} and {settings.models}: nothing wrong\n")
     return EXIT_FAILURE if problems else EXIT_OK
@@ -42,7 +42,7 @@ def show(settings: Settings, *, as_json: bool) -> int:
         models = load_models(read_text(settings.models, source=str(settings.models)), source=str(settings.models))
         book = PolicyBook(settings.policies, groups=models.groups, models_file=settings.models)
     except DocumentError as error:
-        _tell(error.problems)
+        tell(error.problems)
         return EXIT_FAILURE
     found = rows(book.current())
     if as_json:
@@ -61,6 +61,7 @@ def show(settings: Settings, *, as_json: bool) -> int:
     return EXIT_OK
 
 
-def _tell(problems: tuple[Problem, ...]) -> None:
+def tell(problems: tuple[Problem, ...]) -> None:
+    """Print problems to stderr, one a line."""
     for problem in problems:
         sys.stderr.write(f"{problem}\n")

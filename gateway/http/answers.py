@@ -6,11 +6,14 @@ import orjson
 from aiohttp import web
 
 from gateway.delivery import Reply
+from gateway.explaining import shown_explanation
 from gateway.http.ready import whole_answer
 from gateway.http.sse import send_events
 from gateway.http.state import Services
 from gateway.http.wire import answer_headers
 from gateway.trail import Ask
+from policies.explain import explain
+from policies.model import Plan, RouteClass
 
 _OURS = frozenset({"content-type", "content-length", "cache-control", "x-request-id"})
 
@@ -41,7 +44,12 @@ def dry_run(services: Services, ask: Ask) -> web.Response:
         "reason": plan.reason,
         "rejected": [{"candidate": r.candidate, "code": r.code, "detail": r.detail} for r in plan.rejected],
         "input_tokens_estimate": trail.facts.input_tokens,
+        "considered": [] if trail.route_class is None else _considered(services, trail.route_class, plan),
     }
     return web.Response(
         body=orjson.dumps(shown), content_type="application/json", headers={"x-request-id": ask.request_id}
     )
+
+
+def _considered(services: Services, route_class: RouteClass, plan: Plan) -> list[dict[str, object]]:
+    return shown_explanation(explain(route_class, plan, services.deployments.catalogue()))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.http.endpoints import admin, chat, embeddings, feedback, health, metrics, models, pipelines
+from gateway.http.endpoints import admin, chat, embeddings, explain, feedback, health, metrics, models, pipelines
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Table = tuple[tuple[str, str, str, Handler], ...]
@@ -24,6 +24,7 @@ CLIENT: Table = (
     ("POST", "/feedback", "feedback", feedback.create),
     ("POST", "/v1/pipelines/{name}", "pipeline", pipelines.run),
     ("POST", "/pipelines/{name}", "pipeline", pipelines.run),
+    ("GET", "/explain/{id}", "explain", explain.show),
     ("GET", "/health/live", "health", health.live),
     ("GET", "/health/liveliness", "health", health.live),
     ("GET", "/healthz", "health", health.live),

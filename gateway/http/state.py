@@ -15,6 +15,7 @@ from gateway.interactions import Interactions
 from gateway.keys import Keys
 from gateway.knowledge.feedback import Feedback
 from gateway.knowledge.knowledge import Knowledge
+from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
 from gateway.ports import Clock
@@ -33,6 +34,7 @@ class Services:
     clock: Clock
     keys: Keys
     flow: Flow
+    ledger: Ledger
     interactions: Interactions
     book: PolicyBook
     desk: Desk

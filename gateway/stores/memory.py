@@ -152,6 +152,11 @@ class MemoryStore:
         self._shrink()
         return True
 
+    async def hash_set_all(self, key: str, fields: Mapping[str, bytes]) -> None:
+        """Set several fields of a hash."""
+        for field, value in fields.items():
+            await self.hash_set(key, field, value)
+
     async def hash_all(self, key: str) -> Mapping[str, bytes]:
         """Return a copy of a whole hash."""
         return dict(self._hashes.get(key, {}))

@@ -143,6 +143,11 @@ class RedisStore:
         await self._ask("HSET", key, field, value)
         return True
 
+    async def hash_set_all(self, key: str, fields: Mapping[str, bytes]) -> None:
+        """Set several fields of a hash in one round trip. Raises StoreUnavailable, after which they may be written."""
+        if fields:
+            await self._ask("HSET", key, *(part for field in fields.items() for part in field))
+
     async def hash_all(self, key: str) -> Mapping[str, bytes]:
         """Return a whole hash, read in pages so that a big one stalls nobody. Raises StoreUnavailable."""
         found: dict[str, bytes] = {}

@@ -109,6 +109,13 @@ async def test_a_stream_gives_back_its_entries_in_order_and_in_pages(store: AnyS
     assert await store.read(key + "never", after="0-0", limit=100) == []
 
 
+async def test_several_fields_of_a_hash_are_set_at_once(store: AnyStore, key: str) -> None:
+    await store.hash_set_all(key, {})
+    await store.hash_set(key, "a", b"old")
+    await store.hash_set_all(key, {"a": b"1", "b": b"\x00"})
+    assert await store.hash_all(key) == {"a": b"1", "b": b"\x00"}
+
+
 async def test_a_stream_keeps_about_its_newest_entries(store: AnyStore, key: str) -> None:
     for start in range(0, 1000, 100):
         await store.append(key, [b"%d" % number for number in range(start, start + 100)], max_entries=200)

@@ -55,7 +55,8 @@ async def test_thumbs_down_teaches_the_next_snapshot(start_gateway: StartGateway
     assert learnt.by_source == {"feedback": 1}
     (outcome,) = [one for one in gateway.outcomes if one.request_id == request_id]
     assert outcome.arm == "fixed"
-    assert outcome.seen is not None
+    assert outcome.decision is not None
+    assert outcome.decision.view is not None
     metrics = await gateway.session.get(gateway.url + "/metrics")
     text = await metrics.text()
     assert 'foreword_arm_requests_total{arm="fixed",route="floor"} 1.0' in text

@@ -8,6 +8,7 @@ from msgspec import json, structs
 
 from policies.arms import arm_of
 from policies.decide import choose, match, output_cap
+from policies.decision import Decision, decided
 from policies.evidence import Evidence, Labels, Latency
 from policies.model import (
     CacheRules,
@@ -22,7 +23,6 @@ from policies.model import (
 )
 from policies.quality import predict
 from policies.rules import KnnRules, LatencyRules, QualityRules
-from policies.seen import Seen, seen_of, view_of
 from tests.property.test_decide import GROUPS, card_strategy, may_serve, named, names, requests
 
 shares = st.floats(0, 1)
@@ -139,8 +139,11 @@ def test_nobody_below_the_floor_is_in_the_plan_but_whom_the_control_arm_drew_or_
 def test_what_was_seen_survives_the_ledger_and_repeats_the_decision(
     policy: Policy, facts: RequestFacts, view: View
 ) -> None:
-    recorded = json.decode(json.encode(seen_of(view)), type=Seen)
-    assert choose(match(policy, facts), view_of(recorded, view.catalogue)) == choose(match(policy, facts), view)
+    made = choose(match(policy, facts), view)
+    recorded = json.decode(json.encode(decided(facts, view, made, catalogue="")), type=Decision)
+    assert recorded.view is not None
+    again = structs.replace(recorded.view, catalogue=view.catalogue)
+    assert choose(match(policy, facts), again) == made
 
 
 @given(policy=policies, facts=requests, view=views)

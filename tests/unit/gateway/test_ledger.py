@@ -90,11 +90,17 @@ def test_an_entry_gives_back_the_whole_outcome() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", [b"", b"{}", b'{"v":2,"request_id":"r"}', b'{"v":1,"request_id":', b'{"v":1,"status":"x"}']
+    "entry", [b"", b"{}", b'{"v":3,"request_id":"r"}', b'{"v":1,"request_id":', b'{"v":1,"status":"x"}']
 )
 def test_an_entry_of_another_version_or_a_damaged_one_is_an_error(entry: bytes) -> None:
     with pytest.raises(UnknownEntry, match="ledger entry"):
         decode(entry)
+
+
+def test_an_entry_of_the_version_before_decisions_is_still_read() -> None:
+    old = b'{"v":1' + encode(outcome(3)).removeprefix(b'{"v":2')
+    assert decode(old) == outcome(3)
+    assert decode(old).decision is None
 
 
 async def test_nothing_is_written_before_the_interval_and_everything_after_it_in_batches(

@@ -1,0 +1,147 @@
+"""`foreword policy explain|diff`: one request's plan without a gateway, and what an edit changes.
+
+Asks nobody: facts come from the request file, the view from the models file and the flags.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.commands.policy import OF_POLICY, PIPED_WIDTH, tell
+from gateway.explaining import shown_explanation
+from gateway.settings import Settings
+from policies.book import PolicyBook, PolicySet
+from policies.decide import choose, match
+from policies.document import DocumentError
+from policies.explain import Explanation, explain
+from policies.load import load_models, load_policy, read_text
+from policies.model import Dialect, NoCandidate, View
+from policies.show import Row, rows
+from router.deployments import LiteLLMDeployments
+from router.facts import BadRequest, DoorLimits, facts_of, read_request
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_CONFIG = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request as `policy explain` is given it; `unhealthy` and `draw` are the part of the view that varies."""
+
+    file: Path
+    tenant: str
+    session: str
+    tags: frozenset[str]
+    dialect: Dialect
+    unhealthy: frozenset[str]
+    draw: float
+
+
+def asked(options: Namespace) -> Asked:
+    """Return what the command line says of the request."""
+    return Asked(
+        file=options.request,
+        tenant=options.tenant,
+        session=options.session,
+        tags=_names(options.tags),
+        dialect=options.dialect,
+        unhealthy=_names(options.unhealthy),
+        draw=options.draw,
+    )
+
+
+def explain_request(settings: Settings, asked: Asked, *, as_json: bool) -> int:
+    """Print the plan and every model considered; 1 where no model may serve, 2 for a bad file."""
+    try:
+        models = load_models(read_text(settings.models, source=str(settings.models)), source=str(settings.models))
+        book = PolicyBook(settings.policies, groups=models.groups, models_file=settings.models)
+    except DocumentError as error:
+        tell(error.problems)
+        return EXIT_CONFIG
+    limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
+    try:
+        request = read_request(asked.file.read_bytes(), dialect=asked.dialect, limits=limits)
+    except (BadRequest, OSError) as error:
+        sys.stderr.write(f"--request: {asked.file}: {error}\n")
+        return EXIT_CONFIG
+    facts = facts_of(request, tenant=asked.tenant, session=asked.session, tags=asked.tags, allowed_models=None)
+    deployments = LiteLLMDeployments(models.entries, environment=settings.environment, simulate_missing=True)
+    view = View(catalogue=deployments.catalogue(), unhealthy=asked.unhealthy, draw=asked.draw)
+    route_class = match(book.current().for_tenant(asked.tenant), facts)
+    made = choose(route_class, view)
+    _print(explain(route_class, made, view.catalogue), as_json=as_json)
+    return EXIT_FAILURE if isinstance(made, NoCandidate) else EXIT_OK
+
+
+def diff(old: Path, new: Path, *, as_json: bool) -> int:
+    """Print every route that two policy files do not have in common, by key; 2 for a bad file."""
+    try:
+        sides = [_rows(path) for path in (old, new)]
+    except DocumentError as error:
+        tell(error.problems)
+        return EXIT_CONFIG
+    changes = _changes(*sides)
+    if as_json:
+        sys.stdout.write(orjson.dumps(changes).decode() + "\n")
+        return EXIT_OK
+    table = Table("route", "key", str(old), str(new), title_justify="left")
+    for change in changes:
+        table.add_row(*(Text(change[key]) for key in ("route", "key", "old", "new")))
+    _console().print(table if changes else Text("no route differs"))
+    return EXIT_OK
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
+def _rows(path: Path) -> dict[str, Row]:
+    policy = load_policy(read_text(path, source=str(path)), source=str(path), groups=None)
+    return {row.route: row for row in rows(PolicySet(version=policy.version, policies=(policy,)))}
+
+
+def _changes(old: dict[str, Row], new: dict[str, Row]) -> list[dict[str, str]]:
+    keys = [field.name for field in fields(Row) if field.name not in (*OF_POLICY, "route")]
+    found: list[dict[str, str]] = []
+    for route in dict.fromkeys((*old, *new)):
+        if route not in old or route not in new:
+            had, has = ("there", "gone") if route in old else ("absent", "added")
+            found.append({"route": route, "key": "(route)", "old": had, "new": has})
+            continue
+        pairs = ((key, str(getattr(old[route], key)), str(getattr(new[route], key))) for key in keys)
+        found += [{"route": route, "key": key, "old": was, "new": now} for key, was, now in pairs if was != now]
+    if [route for route in old if route in new] != [route for route in new if route in old]:
+        found.append({"route": "*", "key": "(order)", "old": ", ".join(old), "new": ", ".join(new)})
+    return found
+
+
+def _print(explanation: Explanation, *, as_json: bool) -> None:
+    if as_json:
+        shown = {**asdict(explanation), "considered": shown_explanation(explanation)}
+        sys.stdout.write(orjson.dumps(shown).decode() + "\n")
+        return
+    console = _console()
+    version = f"{explanation.policy} ({explanation.policy_version})"
+    console.print(
+        Text(f"{version}, route {explanation.route}, by {explanation.selector}: {explanation.reason or 'none'}")
+    )
+    table = Table("", "model", "named as", "role", "about USD", "why")
+    for row in explanation.considered:
+        cost = "unknown" if row.expected_cost_usd is None else f"{row.expected_cost_usd:.6f}"
+        place = "-" if row.place is None else str(row.place)
+        why = f"{row.code}: {row.why}" if row.code else row.why
+        table.add_row(*map(Text, (place, row.group, row.name, row.role, cost, why)))
+    console.print(table)
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
