@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench-joining bench-hedge \
-  bench-rollout
+  bench-rollout bench-semantic
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
@@ -25,6 +25,7 @@ help:
 	@echo "make soak    three minutes of random faults, leaving clients and Redis restarts [ARGS='--seconds 600 --seed 1']"
 	@echo "make fault-table  what each provider fault gets, played on the real process [ARGS='--only cut']"
 	@echo "make bench-joining  a thousand identical streams: provider calls, and followers' first tokens"
+	@echo "make bench-semantic  CPU of embedding and searching a question, and how long the event loop stands"
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
 	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
@@ -61,6 +62,10 @@ bench-hedge: setup
 # A thousand rollouts of a version that is no worse, and some of versions that are: false alarms, and who is harmed.
 bench-rollout: setup
 	@exec $(BIN)/python -m tests.bench.rollout $(ARGS)
+
+# 1,000 and 100,000 entries in one scope, about two minutes; the figures in tests/bench/README.md.
+bench-semantic: setup
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.semantic
 
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)

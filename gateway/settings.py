@@ -45,7 +45,6 @@ PREFIX = "FOREWORD_"
 CONFIG_VARIABLE = "FOREWORD_CONFIG"
 ADMIN_KEY_VARIABLE = "FOREWORD_ADMIN_KEY"
 METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-NUMPY_THREADS_VARIABLE = "OPENBLAS_NUM_THREADS"
 NOT_SETTINGS = frozenset(
     {
         CONFIG_VARIABLE,
@@ -178,13 +177,6 @@ def process_environment() -> Mapping[str, str]:
 def export_metrics_dir(directory: Path) -> None:
     """Turn on prometheus_client's multiprocess mode; must run before its first import, in the parent of the workers."""
     os.environ[METRICS_DIR_VARIABLE] = str(directory)
-
-
-def keep_numpy_single() -> None:
-    """Keep numpy from starting threads; must run before its first import, in the parent of the workers.
-
-    A parent with threads must not fork, and products here are small enough for one thread."""
-    os.environ.setdefault(NUMPY_THREADS_VARIABLE, "1")
 
 
 def metrics_dir() -> Path | None:

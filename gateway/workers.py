@@ -32,7 +32,7 @@ from gateway.findings import Findings
 from gateway.keys import new_secret
 from gateway.logs import configure_logs
 from gateway.setting_types import Address
-from gateway.settings import Settings, export_metrics_dir, keep_numpy_single
+from gateway.settings import Settings, export_metrics_dir, keep_libraries_single_threaded
 from gateway.stores.embedded import EmbeddedRedis, EmbeddedRedisUnavailable
 from gateway.version import installed_version
 
@@ -90,7 +90,7 @@ def _serve(settings: Settings, given: Parts | None, rules: RestartRules, console
     if settings.redis_url is None:
         redis, settings = _private_redis(settings, stack)
     parts = given or _real_parts()
-    keep_numpy_single()
+    keep_libraries_single_threaded()
     settings, embedder = importlib.import_module("gateway.embedder.job").with_embedder(settings)
     findings = _in_child(lambda: parts.examine(settings))
     if findings.problems:
@@ -176,7 +176,7 @@ def _listen(address: Address, setting: str, stack: ExitStack) -> list[socket.soc
 
 def _real_parts() -> Parts:
     """Import the heavy libraries; prometheus_client among them, so the metrics directory is known by now."""
-    keep_numpy_single()
+    keep_libraries_single_threaded()
     app = importlib.import_module("gateway.app")
     warm = importlib.import_module("gateway.warm")
     bootstrap = importlib.import_module("gateway.bootstrap")

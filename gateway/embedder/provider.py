@@ -1,4 +1,4 @@
-"""A provider's embedding model as the embedder: its vectors come through the flow, so they are routed and booked as ever.
+"""A provider's embedding model as the embedder: its vectors come through the flow, are routed and booked as ever.
 
 Knows no provider. Whoever the question is asked for is who pays: bind the caller with `for_caller`.
 """

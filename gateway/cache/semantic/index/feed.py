@@ -17,7 +17,7 @@ from gateway.redis_replies import elements, integer, mapping, pair, text
 
 STREAM: Final = f"{PREFIX}:feed"
 MOST_NOTICES: Final = 20_000
-PAGE: Final = 256
+PAGE: Final = 128
 START: Final = "0-0"
 
 
@@ -63,23 +63,26 @@ class Feed:
             self._place = newest[0] if newest else START
 
     async def read(self) -> Sequence[Notice] | Missed:
-        """Return what others told since the last time, up to a page; own notices are left out."""
+        """Return what others told since the last time, a page at most; nothing only where there is no more."""
         await self.begin()
-        place = self._place or START
-        length, oldest, newer = await self._store.run(
-            ("XLEN", self._stream),
-            ("XRANGE", self._stream, "-", "+", "COUNT", 1),
-            ("XRANGE", self._stream, f"({place}", "+", "COUNT", PAGE),
-        )
-        first = [text(pair(one)[0]) for one in elements(oldest)]
-        if self._has_missed(place, first, integer(length)):
-            self._place = None
-            await self.begin()
-            return Missed()
-        found = [(text(name), mapping(fields)) for name, fields in map(pair, elements(newer))]
-        if found:
-            self._place = found[-1][0]
-        return [notice for _, fields in found if (notice := self._others(fields)) is not None]
+        while True:
+            place = self._place or START
+            length, oldest, newer = await self._store.run(
+                ("XLEN", self._stream),
+                ("XRANGE", self._stream, "-", "+", "COUNT", 1),
+                ("XRANGE", self._stream, f"({place}", "+", "COUNT", PAGE),
+            )
+            first = [text(pair(one)[0]) for one in elements(oldest)]
+            if self._has_missed(place, first, integer(length)):
+                self._place = None
+                await self.begin()
+                return Missed()
+            found = [(text(name), mapping(fields)) for name, fields in map(pair, elements(newer))]
+            if found:
+                self._place = found[-1][0]
+            notices = [notice for _, fields in found if (notice := self._others(fields)) is not None]
+            if notices or len(found) < PAGE:
+                return notices
 
     def _has_missed(self, place: str, first: Sequence[str], length: int) -> bool:
         if place == START:

@@ -28,7 +28,7 @@ its nearest entry would pass for the nearest of all."""
 ALONE_LIMIT_S: Final = 60.0
 """A worker that has not heard of the others for longer answers nothing: what it holds may have been withdrawn."""
 MOST_SCOPES: Final = 20_000
-OVERLAP: Final = 8
+OVERLAP: Final = 4
 """Ids asked for twice from page to page, because entries that end meanwhile move the rest forward."""
 
 

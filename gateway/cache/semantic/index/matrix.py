@@ -24,7 +24,7 @@ Ends = npt.NDArray[np.float64]
 FIRST_ROWS: Final = 16
 CHUNK_ROWS: Final = 1024
 """A chunk is allocated at once: 1.5 MB, which takes microseconds; growing a larger matrix would copy it."""
-PROBES: Final = 24
+PROBES: Final = 12
 """Clusters searched of the square root of all rows; tests/contract/test_indexes.py holds the recall."""
 ROUNDS: Final = 6
 SAMPLE_PER_CLUSTER: Final = 40
@@ -61,6 +61,20 @@ class Flat:
         rows[at] = vector
         slots[at] = slot
         self._size += 1
+
+    def extend(self, rows: Matrix, slots: Slots) -> None:
+        """Add rows."""
+        done = 0
+        while done < len(rows):
+            if self._size == self._room:
+                self._grow()
+            to_rows, to_slots = self._chunks[-1]
+            at = self._size - self._room + len(to_rows)
+            count = min(len(rows) - done, len(to_rows) - at)
+            to_rows[at : at + count] = rows[done : done + count]
+            to_slots[at : at + count] = slots[done : done + count]
+            self._size += count
+            done += count
 
     def parts(self, start: int = 0) -> Sequence[tuple[Matrix, Slots]]:
         """Return views of the rows from `start` on, and their slots."""

@@ -16,7 +16,7 @@ from gateway.cache.semantic.types import Entry, Neighbour, Vector
 
 SORT_FROM: Final = 8192
 """So many rows are still searched one by one, in about a millisecond; more of them go into clusters."""
-TAIL_SHARE: Final = 1 / 16
+TAIL_SHARE: Final = 1 / 40
 """Of the clustered rows, so many may have come since they were clustered."""
 IN_LOOP_ROWS: Final = 3072
 """A search of more rows than this takes above half a millisecond and leaves the event loop."""
@@ -24,7 +24,7 @@ ENTRY_BYTES: Final = 900
 """What an entry takes beside its vector and its text (sys.getsizeof of its parts)."""
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry without its vector, which is in a row."""
 
     entry_id: str
@@ -156,8 +156,7 @@ class Table:
         def take(made: Clustered | None) -> None:
             rest = Flat(self._dim)
             for rows, slots in self._tail.parts(seen):
-                for row, slot in zip(rows, slots, strict=True):
-                    rest.append(row, int(slot))
+                rest.extend(rows, slots)
             self._block, self._tail = made, rest
 
         return work, take

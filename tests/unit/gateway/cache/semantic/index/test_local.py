@@ -160,6 +160,16 @@ async def test_an_emptied_redis_counts_as_missed_notices(workers: Workers) -> No
     assert [notice.change for notice in await feed.read() or ()] == ["drop"]  # type: ignore[union-attr]
 
 
+async def test_many_own_notices_hide_nobody_else_s(workers: Workers) -> None:
+    feed, other = workers.feed(), workers.feed()
+    await feed.begin()
+    await workers.store.run(*[feed.telling("drop", "t", "mine")] * 700, other.telling("drop", "t", "theirs"))
+    read = await feed.read()
+    assert not isinstance(read, Missed)
+    assert [notice.scope for notice in read] == ["theirs"]
+    assert await feed.read() == []
+
+
 async def test_own_notices_and_strange_ones_are_left_out(workers: Workers) -> None:
     feed, other = workers.feed(), workers.feed()
     await feed.begin()
@@ -258,8 +268,9 @@ def test_sorting_leaves_out_what_has_ended() -> None:
 
 def test_chunks_give_back_every_row_from_any_start() -> None:
     flat, rows = Flat(DIM), _rows(2500)
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows[:1100]):
         flat.append(row, number)
+    flat.extend(rows[1100:], np.arange(1100, 2500))
     for start in (0, 1, 1023, 1024, 1025, 2400, 2499, 2500):
         parts = flat.parts(start)
         slots = [slot for _, part in parts for slot in part.tolist()]
