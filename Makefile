@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench-joining bench-hedge \
-  bench-rollout bench-semantic
+  bench-rollout bench-semantic bench-cache
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
@@ -26,6 +26,7 @@ help:
 	@echo "make fault-table  what each provider fault gets, played on the real process [ARGS='--only cut']"
 	@echo "make bench-joining  a thousand identical streams: provider calls, and followers' first tokens"
 	@echo "make bench-semantic  CPU of embedding and searching a question, and how long the event loop stands"
+	@echo "make bench-cache  the semantic tier's hits and wrong hits against fixed thresholds [ARGS=--quick]"
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
 	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
@@ -66,6 +67,10 @@ bench-rollout: setup
 # 1,000 and 100,000 entries in one scope, about two minutes; the figures in tests/bench/README.md.
 bench-semantic: setup
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.semantic
+
+# Hits, wrong hits and the running bound over streams beside the project; the figures in tests/bench/README.md.
+bench-cache: setup
+	@exec $(BIN)/python -m tests.bench.cache_bench $(ARGS)
 
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)

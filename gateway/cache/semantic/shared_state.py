@@ -83,7 +83,7 @@ class SharedState:
                 self._fold(text(entry_id), mapping(fields).get(b"d", b""))
             folded += len(entries)
             if self._since_snapshot >= SNAPSHOT_EVERY:
-                await self._save()
+                await self.save()
             if len(entries) < PAGE:
                 return folded
 
@@ -118,7 +118,11 @@ class SharedState:
         milliseconds, number = _HEAD.unpack(saved[: _HEAD.size])
         self._at = f"{milliseconds}-{number}"
 
-    async def _save(self) -> None:
+    async def save(self) -> None:
+        """Store a snapshot of the state, unless there is a newer one. `refresh` does it now and then.
+
+        Raises StoreUnavailable.
+        """
         data = _HEAD.pack(*_number(self._at)) + encode_state(self.state)
         await self._runner.run(("EVAL", _SAVE, 1, self._snapshot, data))
         self._since_snapshot = 0

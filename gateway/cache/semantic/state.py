@@ -142,8 +142,8 @@ def _evaluated(state: ClassState, rules: SemanticRules, *, at_s: float) -> Class
     if kept is None:
         return state if state.cut is None else replace(state, cut=None, hit_labels=0, drift_level=0.0)
     if is_frozen(state, rules, at_s=at_s):
-        return state if state.cut is None else replace(state, cut=max(kept, state.cut))
-    return replace(state, cut=kept)
+        return state if state.cut is None else replace(state, cut=max(kept.cut, state.cut))
+    return replace(state, cut=kept.cut)
 
 
 def _after_floor_check(state: ClassState, event: AskedTwice) -> ClassState:
