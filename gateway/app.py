@@ -19,6 +19,7 @@ from gateway.breaker_hints import SharedHints
 from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
+from gateway.cache.semantic.types import Embedder
 from gateway.clock import SystemClock
 from gateway.flow import Flow, Parts
 from gateway.http.routes import ENDPOINTS
@@ -32,6 +33,8 @@ from gateway.logs import configure_logs, report_crash
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
 from gateway.pipelines.spec import shipped_pipelines
+from gateway.semantic.build import Surroundings, make_semantic
+from gateway.semantic.hook import SemanticHook
 from gateway.settings import Settings, metrics_dir
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
@@ -61,35 +64,25 @@ def run_worker(
     return 0
 
 
-def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: int) -> Worker:
+def build(
+    settings: Settings, *, access_log: Callable[[Outcome], None], seed: int, embedder: Embedder | None = None
+) -> Worker:
     """Make and wire every part. Reads files (blocking), opens no connection. Raises DocumentError for bad files."""
     clock = SystemClock()
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
     deployments, book = _routing(settings)
-    known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
-    metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
-    metrics.policy_loaded(book.current().version)
+    metrics = _metrics(book, deployments)
     store = _store(settings, clock, supervisor, metrics)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
-    sink = _sink(metrics, access_log, ledger)
     backends = _backends(settings, clock, deployments)
-    prices = {deployment.id: deployment.price for deployment in deployments.usable}
     limits, rng = waits_of(settings), random.Random(seed)
-    hints = SharedHints(store, clock=clock, known=prices)
+    hints = SharedHints(store, clock=clock, known=[one.id for one in deployments.usable])
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
-    parts = Parts(
-        book=book,
-        deployments=deployments,
-        unhealthy=deployments.unhealthy,
-        price_of=prices.get,
-        attempts=attempts,
-        exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
-        inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes, heartbeat_s=settings.heartbeat_s),
-        leases=Leases(store, clock, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
-        clock=clock,
-        sink=sink,
-        rng=random.Random(seed),
-    )
+    exact = ExactCache(store, clock, max_bytes=settings.memory_cache_bytes)
+    around = Surroundings(store=store, exact=exact, supervisor=supervisor, clock=clock, metrics=metrics)
+    semantic = make_semantic(settings, around, catalogue=deployments.catalogue, seed=seed, embedder=embedder)
+    sink, hook = _sink(metrics, access_log, ledger), semantic.hook
+    parts = _parts(settings, around, book, deployments, attempts=attempts, semantic=hook, sink=sink, seed=seed)
     return Worker(
         services=_services(settings, parts, deployments, store, metrics),
         supervisor=supervisor,
@@ -98,9 +91,47 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         backends=backends,
         inflight=parts.inflight,
         hints=hints,
+        semantic=semantic,
         watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
         runners=[],
     )
+
+
+def _parts(
+    settings: Settings,
+    around: Surroundings,
+    book: PolicyBook,
+    deployments: LiteLLMDeployments,
+    *,
+    attempts: Attempts,
+    semantic: SemanticHook,
+    sink: Callable[[Outcome], None],
+    seed: int,
+) -> Parts:
+    prices = {deployment.id: deployment.price for deployment in deployments.usable}
+    wait_s = settings.lease_wait_s if settings.redis_url else 0.0
+    history_bytes, heartbeat_s = settings.max_answer_bytes, settings.heartbeat_s
+    return Parts(
+        book=book,
+        deployments=deployments,
+        unhealthy=deployments.unhealthy,
+        price_of=prices.get,
+        attempts=attempts,
+        exact=around.exact,
+        inflight=InFlight(around.supervisor, history_bytes=history_bytes, heartbeat_s=heartbeat_s),
+        leases=Leases(around.store, around.clock, wait_s=wait_s),
+        semantic=semantic,
+        clock=around.clock,
+        sink=sink,
+        rng=random.Random(seed),
+    )
+
+
+def _metrics(book: PolicyBook, deployments: LiteLLMDeployments) -> Metrics:
+    known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
+    metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
+    metrics.policy_loaded(book.current().version)
+    return metrics
 
 
 def _services(

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from gateway.cache.admission import is_good, may_join, may_serve
-from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import ExactCache, Hit, Miss
 from gateway.cache.flight import Flight
 from gateway.cache.inflight import InFlight
@@ -22,7 +21,10 @@ from gateway.cache.key import exact_key, is_storable
 from gateway.cache.lease import Elsewhere, Lease, Leases
 from gateway.delivery import Reply, deliver, replay
 from gateway.errors import RequestFailed, from_no_candidate, http_failure
+from gateway.notes import note, stored_answer
+from gateway.outcome import Origin
 from gateway.ports import Clock
+from gateway.semantic.hook import SemanticHook
 from gateway.trail import Ask, Sink, Trail
 from policies.book import PolicyBook
 from policies.decide import choose, match
@@ -30,6 +32,9 @@ from policies.model import NoCandidate, Plan, Price, RouteClass, View
 from router.attempts import Attempts
 from router.facts import facts_of
 from router.ports import Deployments
+from router.types import Priority
+
+_PRIORITY: Mapping[Origin, Priority] = {"warmer": "warm", "refresh": "refresh"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,7 @@ class Parts:
     exact: ExactCache
     inflight: InFlight
     leases: Leases
+    semantic: SemanticHook
     clock: Clock
     sink: Sink
     rng: random.Random
@@ -129,9 +135,33 @@ class Flow:
             found = await self._find_or_claim(ask, trail.key, route_class)
         else:
             found = await self._find(ask, trail.key, route_class)
-        _note(ask, trail, found)
+        note(ask, trail, found)
+        if found is None or isinstance(found, Lease):
+            found = await self._look_near(ask, trail, route_class, found)
         if not isinstance(found, Hit | Flight):
             _refuse_uncached(ask)
+        return found
+
+    async def _look_near(
+        self, ask: Ask, trail: Trail, route_class: RouteClass, lease: Lease | None
+    ) -> Hit | Flight | Lease | None:
+        """Look for another wording's answer; who has waited for that looks for the same request once more."""
+        if route_class.route.cache.semantic is None:
+            return lease
+        try:
+            near = await self._parts.semantic.look_up(ask, trail, route_class, run=self.run)
+        except asyncio.CancelledError:
+            self._give_up(lease)
+            raise
+        if near is None:
+            found = self._usable(self._here(ask, trail.key), route_class)
+            if found is None:
+                return lease
+            note(ask, trail, found)
+        else:
+            found = near
+            note(ask, trail, near, cache="semantic-hit", tier="semantic")
+        self._give_up(lease)
         return found
 
     async def _find(self, ask: Ask, key: str, route_class: RouteClass) -> Hit | Flight | None:
@@ -192,7 +222,7 @@ class Flow:
 
         found: Hit | Flight | Lease | None = await parts.leases.wait(lease, look, left_s=self._left_s(ask))
         trail.waited_s = parts.clock.monotonic() - began_s
-        _note(ask, trail, found)
+        note(ask, trail, found)
         return found
 
     def _here(self, ask: Ask, key: str) -> Hit | Flight | None:
@@ -218,7 +248,7 @@ class Flow:
             plan,
             traceparent=ask.traceparent,
             journal=trail.journal,
-            priority="warm" if ask.origin == "warmer" else "interactive",
+            priority=_PRIORITY.get(ask.origin, "interactive"),
             tenant=ask.caller.tenant,
         )
         # A call that may not be stored is not shared either: its caller asked for an answer of its own.
@@ -232,44 +262,25 @@ class Flow:
 
     def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
         finished = flight.finished
-        if flight.key is None or finished is None or trail.plan is None or not is_good(ask.request, flight, finished):
+        is_wanted = flight.key is not None or ask.origin == "refresh"
+        if not is_wanted or finished is None or trail.plan is None or not is_good(ask.request, flight, finished):
             self._give_up(lease)
             return
-        ttl_s = trail.plan.cache.exact_ttl_s
-        answer = StoredAnswer(
-            form="sse" if finished.body is None else "json",
-            payload=flight.blocks() if finished.body is None else finished.body,
-            usage_event=finished.usage_event,
-            usage=finished.usage,
-            finish_reasons=finished.finish_reasons,
-            routed_model=finished.deployment.group,
-            response_model=finished.response_model,
-            provider=finished.deployment.provider,
-            is_simulated=finished.deployment.backend == "simulated",
-            cost_nanousd=finished.cost_nanousd,
-            created_at=self._parts.clock.now(),
-            ttl_s=min(ttl_s, ask.cache_control.ttl_s or ttl_s),
-            writer=ask.caller.key_id,
-            policy_version=trail.plan.policy_version,
-        )
+        answer = stored_answer(trail, trail.plan, flight, finished)
+        trail.made = answer
+        if flight.key is None:
+            self._give_up(lease)
+            return
         self._parts.exact.keep(flight.key, answer)
         # Stored first: who waits for the lease must then find the answer.
         self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
         self._give_up(lease)
+        if trail.looked is not None:
+            self._parts.semantic.learn(ask, trail, answer, run=self.run)
 
     def _give_up(self, lease: Lease | None) -> None:
         if lease is not None:
             self._parts.leases.give_up(lease)
-
-
-def _note(ask: Ask, trail: Trail, found: Hit | Flight | Lease | Elsewhere | None) -> None:
-    if isinstance(found, Flight):
-        trail.cache, trail.tier = "joined", "inflight"
-    elif isinstance(found, Hit):
-        trail.cache, trail.age_s, trail.stored = "hit", found.age_s, found.answer
-        trail.tier = "segment" if ask.is_segment else found.tier
-    else:
-        trail.cache = "miss"
 
 
 def _refuse_uncached(ask: Ask) -> None:

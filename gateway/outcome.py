@@ -11,11 +11,11 @@ import msgspec
 
 from router.types import AttemptRecord, Usage
 
-Origin = Literal["user", "pipeline", "warmer", "cache"]
-"""Who wanted it; `cache` is the cache itself: a question's vector."""
+Origin = Literal["user", "pipeline", "warmer", "cache", "refresh"]
+"""Who wanted it; `cache` is the cache itself: a question's vector; `refresh` too: an answer asked for again."""
 Result = Literal["ok", "error", "cancelled"]
 CacheStatus = Literal["hit", "semantic-hit", "joined", "stale", "miss", "bypass"]
-CacheTier = Literal["none", "memory", "redis", "inflight", "segment"]
+CacheTier = Literal["none", "memory", "redis", "inflight", "segment", "semantic"]
 Source = Literal["gateway", "provider"]
 
 
@@ -25,6 +25,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `cost_nanousd` is None where the model has no known price; `saved_nanousd` is what a hit or a join did not spend.
     An interaction is one user-origin Outcome; `interaction_cost_nanousd` is what it cost in all: its own provider
     calls, or those of its steps for a pipeline (whose Outcomes carry `cost_nanousd`, so that no dollar counts twice).
+    `similarity` and `nearest_key` are of the nearest stored question, `semantic` is why it did not answer (ineligible,
+    a guard, the gate).
     `overhead_s` is total time minus the time spent waiting for providers and for a slow client.
     """
 
@@ -52,6 +54,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_tier: CacheTier = "none"
     cache_key: str = ""
     age_s: float = 0.0
+    similarity: float = 0.0
+    nearest_key: str = ""
+    semantic: str = ""
     input_tokens_estimate: int = 0
     usage: Usage = Usage()
     cost_nanousd: int | None = 0

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.flight import Flight
+from gateway.cache.semantic.tier import Looked
 from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
@@ -40,7 +41,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     `received_s` is the clock's monotonic reading at arrival; `identity` replaces the body in the exact key, and
     `is_segment` labels the hits of a part of a transcript. `assemble`: ask the provider for a stream and put it
-    together, so that a stall is seen; `on_first_token` is called once the answer begins.
+    together, so that a stall is seen; `on_first_token` is called once the answer begins. `arm` is the
+    rollout's, '' outside of one: no answer crosses it.
     """
 
     request: ChatRequest
@@ -60,6 +62,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     assemble: bool = False
     on_first_token: Callable[[], None] | None = None
     parent_request_id: str = ""
+    arm: str = ""
 
 
 Sink = Callable[[Outcome], None]
@@ -69,7 +72,8 @@ Sink = Callable[[Outcome], None]
 class Trail:
     """Filled in as the request moves along Flow's line; `close_*` ends it. `price_of` takes a deployment's id.
 
-    `waited_s`: seconds spent waiting for another worker's call for the same answer.
+    `waited_s`: seconds spent waiting for another worker's call for the same answer. `looked` is what the semantic tier
+    said, `made` the answer of this request's own call, where it may be stored.
     """
 
     ask: Ask
@@ -90,6 +94,8 @@ class Trail:
     first_token_s: float | None = None
     head_s: float = 0.0
     waited_s: float = 0.0
+    looked: Looked | None = None
+    made: StoredAnswer | None = None
     journal: list[AttemptRecord] = field(default_factory=list)
     is_closed: bool = False
 
@@ -189,7 +195,7 @@ class Trail:
             self.sink(self._outcome(result, status, failure, total_s))
 
     def _outcome(self, result: Result, status: int, failure: RequestFailed | None, total_s: float) -> Outcome:
-        ask, route_class, plan = self.ask, self.route_class, self.plan
+        ask, route_class, plan, looked = self.ask, self.route_class, self.plan, self.looked
         model, provider, response_model, simulated, finish = self.answered_by()
         cost = self.cost_nanousd()
         return Outcome(
@@ -217,6 +223,9 @@ class Trail:
             cache_tier=self.tier,
             cache_key=self.key,
             age_s=self.age_s,
+            similarity=round(looked.similarity, 4) if looked else 0.0,
+            nearest_key=looked.nearest if looked else "",
+            semantic=looked.refused if looked else "",
             input_tokens_estimate=self.facts.input_tokens,
             usage=self.usage(),
             cost_nanousd=cost,

@@ -24,6 +24,7 @@ from gateway.http.state import SERVICES, Services
 from gateway.known_labels import known_labels
 from gateway.ledger import Ledger
 from gateway.metrics import watch_loop_lag
+from gateway.semantic.build import Semantic
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
@@ -49,6 +50,7 @@ class Worker:
     backends: dict[str, Backend]
     inflight: InFlight
     hints: SharedHints
+    semantic: Semantic
     watch: TrafficWatch
     runners: list[GatewayRunner]
 
@@ -73,6 +75,7 @@ async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Se
     built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services), name="policy-reload")
     built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
     built.hints.start(built.supervisor)
+    built.semantic.start(built.supervisor)
     built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
     built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")
     table = CLIENT if ops_sockets else (*CLIENT, *OPS)
@@ -111,6 +114,7 @@ async def drain(built: Worker) -> None:
     if lost:
         log.error("outcomes lost: the store was away at shutdown", outcomes=lost)
     await built.watch.look()
+    await built.semantic.close()
     await built.supervisor.close(CLOSE_S)
     await asyncio.gather(*(backend.close() for backend in built.backends.values()))
     await built.store.close()
