@@ -35,6 +35,7 @@ from gateway.outcome import Outcome
 from gateway.pipelines.spec import shipped_pipelines
 from gateway.semantic.build import Surroundings, make_semantic
 from gateway.semantic.hook import SemanticHook
+from gateway.semantic.refresh import Refresher
 from gateway.settings import Settings, metrics_dir
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
@@ -121,6 +122,9 @@ def _parts(
         inflight=InFlight(around.supervisor, history_bytes=history_bytes, heartbeat_s=heartbeat_s),
         leases=Leases(around.store, around.clock, wait_s=wait_s),
         semantic=semantic,
+        refresher=Refresher(
+            claims=around.store, background=semantic.background, clock=around.clock, limits=semantic.limits
+        ),
         clock=around.clock,
         sink=sink,
         rng=random.Random(seed),

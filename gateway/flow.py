@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.cache.admission import is_good, may_join, may_serve
+from gateway.cache.admission import may_join, may_serve
 from gateway.cache.exact import ExactCache, Hit, Miss
 from gateway.cache.flight import Flight
 from gateway.cache.inflight import InFlight
@@ -21,10 +21,12 @@ from gateway.cache.key import exact_key, is_storable
 from gateway.cache.lease import Elsewhere, Lease, Leases
 from gateway.delivery import Reply, deliver, replay
 from gateway.errors import RequestFailed, from_no_candidate, http_failure
-from gateway.notes import note, stored_answer
+from gateway.notes import made_answer, note
 from gateway.outcome import Origin
 from gateway.ports import Clock
 from gateway.semantic.hook import SemanticHook
+from gateway.semantic.refresh import Refresher
+from gateway.stale import is_too_old, may_stand_in
 from gateway.trail import Ask, Sink, Trail
 from policies.book import PolicyBook
 from policies.decide import choose, match
@@ -50,6 +52,7 @@ class Parts:
     inflight: InFlight
     leases: Leases
     semantic: SemanticHook
+    refresher: Refresher
     clock: Clock
     sink: Sink
     rng: random.Random
@@ -65,7 +68,13 @@ class Flow:
         """Answer one request. Raises RequestFailed; on cancel the caller has left and the Outcome says so."""
         trail = self.trail(ask)
         try:
-            return await self._answer(ask, trail)
+            try:
+                return await self._answer(ask, trail)
+            except RequestFailed as failure:
+                stale = await self._stale(ask, trail, failure)
+                if stale is None:
+                    raise
+                return stale
         except RequestFailed as failure:
             trail.close_failed(failure)
             failure.is_recorded = True
@@ -113,11 +122,23 @@ class Flow:
         if isinstance(found, Elsewhere):
             found = await self._wait_elsewhere(ask, trail, route_class, found.lease)
         if isinstance(found, Hit):
+            self._parts.refresher.told(ask, trail, found, run=self.run)
             return replay(ask, trail, found)
         flight = found if isinstance(found, Flight) else self._launch(ask, trail, found)
         trail.flight = flight
         heartbeat_s = self._parts.inflight.heartbeat_s if ask.request.stream else None
         return await deliver(ask, trail, flight.follow(deadline_s=self._left_s(ask), heartbeat_s=heartbeat_s))
+
+    async def _stale(self, ask: Ask, trail: Trail, failure: RequestFailed) -> Reply | None:
+        """Return an answer beyond its time instead of `failure`, where the route allows that (RFC 5861)."""
+        route_class = trail.route_class
+        if route_class is None or not may_stand_in(ask, trail, route_class, failure):
+            return None
+        found = await self._parts.exact.fetch_stale(trail.key, tenant=ask.caller.tenant)
+        if found is None or self._usable(found, route_class) is None or is_too_old(ask, found):
+            return None
+        note(ask, trail, found, cache="stale")
+        return replay(ask, trail, found)
 
     async def _look_up(
         self, ask: Ask, trail: Trail, route_class: RouteClass
@@ -261,22 +282,13 @@ class Flow:
         return flight
 
     def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
-        finished = flight.finished
-        is_wanted = flight.key is not None or ask.origin == "refresh"
-        if not is_wanted or finished is None or trail.plan is None or not is_good(ask.request, flight, finished):
-            self._give_up(lease)
-            return
-        answer = stored_answer(trail, trail.plan, flight, finished)
-        trail.made = answer
-        if flight.key is None:
-            self._give_up(lease)
-            return
-        self._parts.exact.keep(flight.key, answer)
-        # Stored first: who waits for the lease must then find the answer.
-        self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
-        self._give_up(lease)
-        if trail.looked is not None:
+        answer = made_answer(trail, flight)
+        if answer is not None and flight.key is not None:
+            self._parts.exact.keep(flight.key, answer)
+            # Stored before the lease is given up: who waits for that must then find the answer.
+            self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
             self._parts.semantic.learn(ask, trail, answer, run=self.run)
+        self._give_up(lease)
 
     def _give_up(self, lease: Lease | None) -> None:
         if lease is not None:

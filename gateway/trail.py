@@ -42,7 +42,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     `received_s` is the clock's monotonic reading at arrival; `identity` replaces the body in the exact key, and
     `is_segment` labels the hits of a part of a transcript. `assemble`: ask the provider for a stream and put it
     together, so that a stall is seen; `on_first_token` is called once the answer begins. `arm` is the
-    rollout's, '' outside of one: no answer crosses it.
+    rollout's, '' outside of one: no answer crosses it. `transcript` is the SHA-256 of a
+    pipeline's text.
     """
 
     request: ChatRequest
@@ -63,6 +64,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     on_first_token: Callable[[], None] | None = None
     parent_request_id: str = ""
     arm: str = ""
+    transcript: str = ""
 
 
 Sink = Callable[[Outcome], None]

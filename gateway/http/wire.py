@@ -209,7 +209,7 @@ def _answered_headers(trail: Trail, now_s: float) -> dict[str, str]:
 
 def _cache_status(trail: Trail) -> str:
     """RFC 9211."""
-    if trail.cache in ("hit", "semantic-hit") and trail.stored is not None:
+    if trail.cache in ("hit", "semantic-hit", "stale") and trail.stored is not None:
         return f"foreword; hit; ttl={int(trail.stored.ttl_s - trail.age_s)}; detail={trail.tier}"
     if trail.cache == "joined":
         return "foreword; fwd=miss; collapsed"

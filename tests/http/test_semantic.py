@@ -128,7 +128,7 @@ async def test_a_sampled_hit_is_asked_again_behind_the_users_back(start_gateway:
     costs = [one.cost_nanousd or 0 for one in again]
     assert len(costs) == 3
     assert all(costs)
-    assert again[0].parent_request_id == [one for one in gateway.outcomes if one.origin == "user"][0].request_id
+    assert again[0].parent_request_id == next(one for one in gateway.outcomes if one.origin == "user").request_id
     found = await the_class(gateway)
     assert found.state.totals.hit_labels == 1
     assert found.state.totals.label_cost_nanousd == sum(costs)

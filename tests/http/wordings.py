@@ -38,7 +38,7 @@ async def until_quiet(gateway: Gateway) -> None:
     """Return once nothing is being learned here and every class has told and heard."""
     semantic = semantic_of(gateway)
     async with asyncio.timeout(10):
-        while semantic.hook.background.running:
+        while semantic.hook.background.running:  # noqa: ASYNC110 - the product has no event for tests
             await asyncio.sleep(0.005)
     if semantic.classes is not None:
         await semantic.classes.turn()
@@ -73,16 +73,16 @@ def right_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
     features = tuple(near.get(name, 0.0) for name in NAMES)
     labels: list[Labelled | AskedTwice | Counted] = [AskedTwice(different=0.0, at_s=0.0) for _ in range(200)]
     labels.append(Counted(requests=10 * count, hits=(0,) * 16, saved_nanousd=0, at_s=0.0))
-    for number in range(count):
-        labels.append(
-            Labelled(
-                answer_id=f"seed-{number}",
-                question=f"question-{number}",
-                features=features,
-                log_odds=NOISE,
-                different=0.0,
-                was_hit=False,
-                at_s=0.0,
-            )
+    labels += [
+        Labelled(
+            answer_id=f"seed-{number}",
+            question=f"question-{number}",
+            features=features,
+            log_odds=NOISE,
+            different=0.0,
+            was_hit=False,
+            at_s=0.0,
         )
+        for number in range(count)
+    ]
     return labels
