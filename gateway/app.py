@@ -158,6 +158,7 @@ def _services(
             sink=parts.sink,
         ),
         book=parts.book,
+        store=store,
         deployments=deployments,
         metrics=metrics,
         sink=parts.sink,

@@ -1,6 +1,7 @@
 """Answers that have to go: which ones, found and deleted in the store, and how every worker hears of it.
 
-A withdrawal is an entry of a small stream; its id is the epoch that workers acknowledge. Must not log or decide who may.
+A withdrawal is an entry of a small stream; its id is the epoch that workers acknowledge. Must not log, nor
+decide who may.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ LIVE_S: Final = 5.0
 """A worker that has said nothing for so long is gone; one that lives speaks every `LISTEN_S`."""
 FORGOTTEN_S: Final = 3600.0
 WAIT_S: Final = 3.0
+START: Final = "0-0"
 MOST_NOTICES: Final = 1000
 _AT_ONCE: Final = 64
 
@@ -137,11 +139,10 @@ async def _read(store: Values, names: Sequence[str]) -> list[FoundAnswer]:
 
 async def tell(store: Values, notice: Notice, *, clock: Clock, wait_s: float = WAIT_S) -> Heard:
     """Tell every worker and return once all that live have acknowledged, or after `wait_s`. Raises StoreUnavailable."""
-    before = await store.read(STREAM, after=f"{int(clock.now() * 1000) - 1}-0", limit=MOST_NOTICES)
     await store.append(STREAM, [msgspec.json.encode(notice)], max_entries=MOST_NOTICES)
-    after = before[-1][0] if before else f"{int(clock.now() * 1000) - 60_000}-0"
-    told = await store.read(STREAM, after=after, limit=MOST_NOTICES)
-    epoch = told[-1][0] if told else after
+    epoch = START
+    while page := await store.read(STREAM, after=epoch, limit=MOST_NOTICES):
+        epoch = page[-1][0]
     until_s = clock.monotonic() + wait_s
     while True:
         heard = await _heard(store, epoch, now=clock.now())
@@ -151,7 +152,8 @@ async def tell(store: Values, notice: Notice, *, clock: Clock, wait_s: float = W
 
 
 async def _heard(store: Values, epoch: str, *, now: float) -> Heard:
-    acknowledged, silent = [], []
+    acknowledged: list[str] = []
+    silent: list[str] = []
     for worker, said in (await store.hash_all(WORKERS)).items():
         at_s, _, place = said.decode().partition(" ")
         if now - float(at_s) > FORGOTTEN_S:
@@ -169,7 +171,7 @@ class Listener:
         self._exact = exact
         self._worker = worker
         self._clock = clock
-        self._place = f"{int(clock.now() * 1000)}-0"
+        self._place = START  # what was withdrawn before is dropped once more, from a memory that is still empty
 
     async def listen(self) -> Sequence[tuple[Notice, int]]:
         """Hear once: return each withdrawal with how many answers it took from this memory. Without the store, none."""

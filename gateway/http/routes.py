@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.http.endpoints import admin, chat, embeddings, health, metrics, models, pipelines
+from gateway.http.endpoints import admin, cache, chat, embeddings, health, metrics, models, pipelines
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -31,6 +31,9 @@ CLIENT: tuple[tuple[str, str, str, Handler], ...] = (
 OPS: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", "/metrics", "metrics", metrics.render),
     ("GET", "/admin/status", "admin", admin.status),
+    ("GET", "/admin/cache", "admin", cache.stats),
+    ("GET", "/admin/cache/{id}", "admin", cache.show),
+    ("POST", "/admin/cache", "admin", cache.withdraw),
 )
 
 

@@ -15,6 +15,8 @@ from gateway.metrics import Metrics
 from gateway.outcome import Outcome
 from gateway.ports import Clock
 from gateway.settings import Settings
+from gateway.stores.memory import MemoryStore
+from gateway.stores.redis import RedisStore
 from policies.book import PolicyBook
 from router.deployments import LiteLLMDeployments
 from router.facts import DoorLimits
@@ -31,6 +33,7 @@ class Services:
     flow: Flow
     interactions: Interactions
     book: PolicyBook
+    store: RedisStore | MemoryStore
     deployments: LiteLLMDeployments
     metrics: Metrics
     sink: Callable[[Outcome], None]

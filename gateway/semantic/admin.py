@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
+import msgspec
+
 from gateway.cache.semantic.classes import ClassName
 from gateway.cache.semantic.figures import ClassFigures, figures_of
 from gateway.cache.semantic.index.feed import Feed
@@ -91,7 +93,10 @@ async def stats(store: AnyStore, policies: PolicySet, *, clock: Clock) -> Stats:
 
 
 async def show(store: AnyStore, answer_id: str) -> tuple[FoundAnswer, tuple[Entry, ...]] | None:
-    """Return an answer by its key or the beginning of it, and the questions that lead to it. Raises StoreUnavailable."""
+    """Return an answer by its key or the beginning of it, and the questions that lead to it.
+
+    Raises StoreUnavailable.
+    """
     async for found in answers(store):
         if len(answer_id) >= MIN_ID and found.key.startswith(answer_id):
             entries = [one async for one in _entries(store, found.tenant) if one.answer_id == found.key]
@@ -177,11 +182,7 @@ def shown_withdrawal(done: Withdrawal) -> dict[str, object]:
     """Return what a withdrawal did, for JSON and for the log; keys are hashes."""
     heard = done.heard
     return {
-        "selection": {
-            name: value
-            for name in done.selection.__struct_fields__
-            if (value := getattr(done.selection, name)) is not None
-        },
+        "selection": msgspec.to_builtins(done.selection),
         "dry_run": done.is_dry_run,
         "answers": done.answers,
         "questions": done.questions,

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from gateway.cache.exact import ExactCache
@@ -21,6 +22,7 @@ from gateway.cache.semantic.index.vector_set import VectorSetIndex
 from gateway.cache.semantic.quota import WriteQuota
 from gateway.cache.semantic.tier import SemanticTier, TierParts
 from gateway.cache.semantic.types import Embedder
+from gateway.cache.withdraw import LISTEN_S, Listener
 from gateway.embedder.client import EmbedderClient
 from gateway.embedder.connect import local_embedder
 from gateway.lane import Transition
@@ -55,6 +57,7 @@ class Semantic:
     """The tier of one worker: what the flow calls, and what is started and closed. Only the hook where it is off."""
 
     hook: SemanticHook
+    listener: Listener
     embedder: EmbedderClient | None = None
     index: LocalIndex | VectorSetIndex | None = None
     classes: Classes | None = None
@@ -62,6 +65,7 @@ class Semantic:
 
     def start(self, supervisor: Supervisor) -> None:
         """Begin the work that keeps it true; needs a running loop."""
+        supervisor.every(LISTEN_S, self.listen, name="withdrawals")
         if self.embedder is not None:
             self.embedder.start()
         if isinstance(self.index, LocalIndex):
@@ -71,8 +75,16 @@ class Semantic:
         if self.watch is not None:
             supervisor.every(WATCH_S, self.watch.look, name="semantic watch")
 
+    async def listen(self) -> None:
+        """Drop what others have withdrawn, and write the audit line of each withdrawal."""
+        for notice, dropped in await self.listener.listen():
+            log.warning(
+                "cache withdrawn", by=notice.by, selection=msgspec.to_builtins(notice.selection), dropped_here=dropped
+            )
+
     async def close(self) -> None:
-        """Tell the others what they have not heard yet."""
+        """Tell the others what they have not heard yet, and that this worker leaves."""
+        await self.listener.leave()
         if self.classes is not None:
             await self.classes.close()
 
@@ -86,6 +98,8 @@ def make_semantic(
     embedder: Embedder | None = None,
 ) -> Semantic:
     """Return the tier; an off one without an embedder or without Redis. `embedder` replaces the settings' own."""
+    name = secrets.token_hex(8)
+    listener = Listener(found.store, found.exact, worker=name, clock=found.clock)
     client = None
     if embedder is None:
         client = local_embedder(
@@ -94,8 +108,8 @@ def make_semantic(
     chosen = embedder or client
     background = Background(supervisor=found.supervisor)
     if chosen is None or isinstance(found.store, MemoryStore):
-        return Semantic(hook=_hook(settings, found, None, background))
-    index = _index(settings, found, found.store, dim=chosen.dim, rng=random.Random(seed))
+        return Semantic(hook=_hook(settings, found, None, background), listener=listener)
+    index = _index(settings, found, found.store, dim=chosen.dim, name=name, rng=random.Random(seed))
     classes = Classes(found.store, supervisor=found.supervisor, clock=found.clock)
     tier = SemanticTier(
         TierParts(
@@ -112,7 +126,7 @@ def make_semantic(
     )
     watch = SemanticWatch(classes, index=index, background=background, metrics=found.metrics, clock=found.clock)
     hook = _hook(settings, found, tier, background)
-    return Semantic(hook=hook, embedder=client, index=index, classes=classes, watch=watch)
+    return Semantic(hook=hook, listener=listener, embedder=client, index=index, classes=classes, watch=watch)
 
 
 def _hook(settings: Settings, found: Surroundings, tier: SemanticTier | None, background: Background) -> SemanticHook:
@@ -126,14 +140,14 @@ def _hook(settings: Settings, found: Surroundings, tier: SemanticTier | None, ba
 
 
 def _index(
-    settings: Settings, found: Surroundings, store: RedisStore, *, dim: int, rng: random.Random
+    settings: Settings, found: Surroundings, store: RedisStore, *, dim: int, name: str, rng: random.Random
 ) -> LocalIndex | VectorSetIndex:
     records = Records(store)
     if settings.semantic_index == "vector_set":
         return VectorSetIndex(store, records, dim=dim, clock=found.clock)
     return LocalIndex(
         records,
-        Feed(store, worker=secrets.token_hex(8)),
+        Feed(store, worker=name),
         dim=dim,
         bounds=Bounds(max_bytes=settings.semantic_memory_bytes),
         supervisor=found.supervisor,

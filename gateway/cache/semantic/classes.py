@@ -44,12 +44,12 @@ class ClassName:
 
     def __str__(self) -> str:
         parts = (self.tenant, self.policy, self.route, self.mark)
-        return ":".join(quote(part, safe="").replace("%", "_-") for part in parts)
+        return ":".join(quote(part, safe="") for part in parts)
 
     @classmethod
     def parse(cls, written: str) -> ClassName | None:
         """Return the name that was written so, None for another kind of text."""
-        parts = [unquote(part.replace("_-", "%")) for part in written.split(":")]
+        parts = [unquote(part) for part in written.split(":")]
         if len(parts) != 4:
             return None
         return cls(tenant=parts[0], policy=parts[1], route=parts[2], mark=parts[3])
