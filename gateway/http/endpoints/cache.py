@@ -1,4 +1,4 @@
-"""/admin/cache for operators: figures, one answer's origin, and withdrawals, which are dry runs unless told otherwise."""
+"""/admin/cache for operators: figures, one answer's origin, and withdrawals (dry runs unless told otherwise)."""
 
 from __future__ import annotations
 
