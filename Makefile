@@ -25,8 +25,8 @@ help:
 	@echo "make soak    three minutes of random faults, leaving clients and Redis restarts [ARGS='--seconds 600 --seed 1']"
 	@echo "make fault-table  what each provider fault gets, played on the real process [ARGS='--only cut']"
 	@echo "make bench-joining  a thousand identical streams: provider calls, and followers' first tokens"
-	@echo "make bench-semantic  CPU of embedding and searching a question, and how long the event loop stands"
 	@echo "make bench-cache  the semantic tier's hits and wrong hits against fixed thresholds [ARGS=--quick]"
+	@echo "make bench-semantic  CPU of embedding and searching a question, and how long the event loop stands"
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
 	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
@@ -60,17 +60,17 @@ bench-joining: setup
 bench-hedge: setup
 	@exec $(BIN)/python -m tests.bench.hedge
 
-# A thousand rollouts of a version that is no worse, and some of versions that are: false alarms, and who is harmed.
-bench-rollout: setup
-	@exec $(BIN)/python -m tests.bench.rollout $(ARGS)
+# Hits, wrong hits and the running bound over streams beside the project; the figures in tests/bench/README.md.
+bench-cache: setup
+	@exec $(BIN)/python -m tests.bench.cache_bench $(ARGS)
 
 # 1,000 and 100,000 entries in one scope, about two minutes; the figures in tests/bench/README.md.
 bench-semantic: setup
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.semantic
 
-# Hits, wrong hits and the running bound over streams beside the project; the figures in tests/bench/README.md.
-bench-cache: setup
-	@exec $(BIN)/python -m tests.bench.cache_bench $(ARGS)
+# A thousand rollouts of a version that is no worse, and some of versions that are: false alarms, and who is harmed.
+bench-rollout: setup
+	@exec $(BIN)/python -m tests.bench.rollout $(ARGS)
 
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)

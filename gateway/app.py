@@ -1,8 +1,9 @@
-"""One worker: every part made once, wired, served, drained and closed in order. Nothing else constructs parts.
+"""One worker: every part made once and wired (gateway/worker.py runs it). Nothing else constructs parts.
 
 Mutable state and its owners: policies - PolicyBook; deployment health - LiteLLMDeployments; breakers, places, retry
-budget and measured times - Attempts.traffic; calls in flight - InFlight; breaker hints - SharedHints;
-answers in memory - ExactCache; verified keys - Keys; outcomes waiting - Ledger; series - Metrics; tasks - Supervisor.
+budget and measured times - Attempts.traffic; calls in flight - InFlight; breaker hints - SharedHints; answers in
+memory - ExactCache; reservations - Budgets; versions in force - Rollouts; verified keys - Keys; outcomes waiting -
+Ledger; series - Metrics; tasks - Supervisor.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import asyncio
 import random
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 import uvloop
 
 from gateway.breaker_hints import SharedHints
-from gateway.cache.exact import ExactCache
+from gateway.budgets.away import NoRedis
+from gateway.budgets.books import Budgets
+from gateway.budgets.desk import Desk
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
 from gateway.cache.semantic.types import Embedder
 from gateway.clock import SystemClock
-from gateway.flow import Flow, Parts
+from gateway.flow import Flow
 from gateway.http.routes import ENDPOINTS
 from gateway.http.state import Services
 from gateway.interactions import Interactions
@@ -32,11 +36,13 @@ from gateway.ledger import Ledger
 from gateway.logs import configure_logs, report_crash
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
+from gateway.parts import Parts
 from gateway.pipelines.spec import shipped_pipelines
-from gateway.semantic.build import Surroundings, make_semantic
-from gateway.semantic.hook import SemanticHook
-from gateway.semantic.refresh import Refresher
+from gateway.rollout.rollouts import Rollouts
+from gateway.rollout.state import RolloutState
+from gateway.semantic.build import Semantic, Surroundings, make_semantic
 from gateway.settings import Settings, metrics_dir
+from gateway.spend_tasks import SpendTasks
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
@@ -59,9 +65,13 @@ def run_worker(
     settings: Settings, sockets: Sequence[socket.socket], *, worker: int, ops_sockets: Sequence[socket.socket] = ()
 ) -> int:
     """Serve on `sockets` until SIGTERM or SIGINT, then drain and return the exit code."""
-    built = build(settings, access_log=configure_logs(settings.log_level), seed=worker)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(built, sockets, ops_sockets))
+    access_log = configure_logs(settings.log_level)
+    built = build(settings, access_log=access_log, seed=worker)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(built, sockets, ops_sockets))
+    finally:
+        access_log.flush()
     return 0
 
 
@@ -79,11 +89,11 @@ def build(
     limits, rng = waits_of(settings), random.Random(seed)
     hints = SharedHints(store, clock=clock, known=[one.id for one in deployments.usable])
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
-    exact = ExactCache(store, clock, max_bytes=settings.memory_cache_bytes)
-    around = Surroundings(store=store, exact=exact, supervisor=supervisor, clock=clock, metrics=metrics)
-    semantic = make_semantic(settings, around, catalogue=deployments.catalogue, seed=seed, embedder=embedder)
-    sink, hook = _sink(metrics, access_log, ledger), semantic.hook
-    parts = _parts(settings, around, book, deployments, attempts=attempts, semantic=hook, sink=sink, seed=seed)
+    spend = _spend_tasks(settings, store, clock, book, metrics)
+    around = Surroundings(settings=settings, store=store, supervisor=supervisor, clock=clock, metrics=metrics)
+    semantic = make_semantic(around, catalogue=deployments.catalogue, seed=seed, embedder=embedder)
+    sink = _sink(metrics, access_log, ledger, spend.rollouts)
+    parts = _parts(around, (deployments, book), attempts=attempts, spend=spend, semantic=semantic, sink=sink, seed=seed)
     return Worker(
         services=_services(settings, parts, deployments, store, metrics),
         supervisor=supervisor,
@@ -94,48 +104,40 @@ def build(
         hints=hints,
         semantic=semantic,
         watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
+        spend=spend,
         runners=[],
     )
 
 
 def _parts(
-    settings: Settings,
     around: Surroundings,
-    book: PolicyBook,
-    deployments: LiteLLMDeployments,
+    routing: tuple[LiteLLMDeployments, PolicyBook],
     *,
     attempts: Attempts,
-    semantic: SemanticHook,
+    spend: SpendTasks,
+    semantic: Semantic,
     sink: Callable[[Outcome], None],
     seed: int,
 ) -> Parts:
-    prices = {deployment.id: deployment.price for deployment in deployments.usable}
-    wait_s = settings.lease_wait_s if settings.redis_url else 0.0
-    history_bytes, heartbeat_s = settings.max_answer_bytes, settings.heartbeat_s
+    settings, clock, (deployments, book) = around.settings, around.clock, routing
+    most, history_bytes = waits_of(settings).max_attempts, settings.max_answer_bytes
     return Parts(
         book=book,
         deployments=deployments,
         unhealthy=deployments.unhealthy,
-        price_of=prices.get,
+        price_of={deployment.id: deployment.price for deployment in deployments.usable}.get,
         attempts=attempts,
-        exact=around.exact,
-        inflight=InFlight(around.supervisor, history_bytes=history_bytes, heartbeat_s=heartbeat_s),
-        leases=Leases(around.store, around.clock, wait_s=wait_s),
-        semantic=semantic,
-        refresher=Refresher(
-            claims=around.store, background=semantic.background, clock=around.clock, limits=semantic.limits
-        ),
-        clock=around.clock,
+        rollouts=spend.rollouts,
+        desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=most),
+        exact=semantic.exact,
+        inflight=InFlight(around.supervisor, history_bytes=history_bytes, heartbeat_s=settings.heartbeat_s),
+        leases=Leases(around.store, clock, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
+        semantic=semantic.hook,
+        refresher=semantic.refresher,
+        clock=clock,
         sink=sink,
         rng=random.Random(seed),
     )
-
-
-def _metrics(book: PolicyBook, deployments: LiteLLMDeployments) -> Metrics:
-    known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
-    metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
-    metrics.policy_loaded(book.current().version)
-    return metrics
 
 
 def _services(
@@ -158,6 +160,7 @@ def _services(
             sink=parts.sink,
         ),
         book=parts.book,
+        desk=parts.desk,
         store=store,
         deployments=deployments,
         metrics=metrics,
@@ -173,6 +176,13 @@ def _routing(settings: Settings) -> tuple[LiteLLMDeployments, PolicyBook]:
     return deployments, PolicyBook(settings.policies, groups=models.groups, models_file=settings.models)
 
 
+def _metrics(book: PolicyBook, deployments: LiteLLMDeployments) -> Metrics:
+    known = known_labels(book.current(), deployments.usable, endpoints=ENDPOINTS)
+    metrics = Metrics(version=installed_version(), known=known, multiprocess_dir=metrics_dir())
+    metrics.policy_loaded(book.current().version)
+    return metrics
+
+
 def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeployments) -> dict[str, Backend]:
     chosen = BackendSettings(
         max_answer_bytes=settings.max_answer_bytes,
@@ -182,9 +192,28 @@ def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeploy
     return make_backends(chosen, clock=clock, deployments=deployments)
 
 
-def _sink(metrics: Metrics, access_log: Callable[[Outcome], None], ledger: Ledger) -> Callable[[Outcome], None]:
+def _spend_tasks(
+    settings: Settings, store: RedisStore | MemoryStore, clock: SystemClock, book: PolicyBook, metrics: Metrics
+) -> SpendTasks:
+    runner = store if isinstance(store, RedisStore) else NoRedis()
+    rollouts = Rollouts(
+        runner, clock, groups=book.groups, on_change=partial(_tell_rollout, metrics), switch_s=settings.policy_switch_s
+    )
+    return SpendTasks(budgets=Budgets(runner, clock), rollouts=rollouts, book=book)
+
+
+def _tell_rollout(metrics: Metrics, state: RolloutState) -> None:
+    metrics.rollout(state.policy, percent=state.percent, step=state.step + 1 if state.candidate else 0)
+    if state.candidate or state.status != "done":
+        log.info("rollout", policy=state.policy, status=state.status, percent=state.percent, reason=state.reason)
+
+
+def _sink(
+    metrics: Metrics, access_log: Callable[[Outcome], None], ledger: Ledger, rollouts: Rollouts
+) -> Callable[[Outcome], None]:
     def sink(outcome: Outcome) -> None:
         metrics.record(outcome)
+        rollouts.record(outcome)
         access_log(outcome)
         # Strangers are counted and logged, but cannot push a tenant's history out of the ledger.
         if outcome.tenant:

@@ -7,55 +7,20 @@ Speaks no HTTP, logs nothing, counts nothing: what happened is in the Outcome.
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
-import msgspec
 
 from gateway.cache.admission import may_join, may_serve
-from gateway.cache.exact import ExactCache, Hit, Miss
+from gateway.cache.exact import Hit, Miss
 from gateway.cache.flight import Flight
-from gateway.cache.inflight import InFlight
 from gateway.cache.key import exact_key, is_storable
-from gateway.cache.lease import Elsewhere, Lease, Leases
+from gateway.cache.lease import Elsewhere, Lease
 from gateway.delivery import Reply, deliver, replay
-from gateway.errors import RequestFailed, from_no_candidate, http_failure
-from gateway.notes import made_answer, note
-from gateway.outcome import Origin
-from gateway.ports import Clock
-from gateway.semantic.hook import SemanticHook
-from gateway.semantic.refresh import Refresher
+from gateway.errors import RequestFailed, http_failure
+from gateway.launch import Launcher
+from gateway.parts import Parts
 from gateway.stale import is_too_old, may_stand_in
-from gateway.trail import Ask, Sink, Trail
-from policies.book import PolicyBook
-from policies.decide import choose, match
-from policies.model import NoCandidate, Plan, Price, RouteClass, View
-from router.attempts import Attempts
+from gateway.trail import Ask, Trail
+from policies.model import Plan, RouteClass
 from router.facts import facts_of
-from router.ports import Deployments
-from router.types import Priority
-
-_PRIORITY: Mapping[Origin, Priority] = {"warmer": "warm", "refresh": "refresh"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What the flow is wired from; owned by app.py."""
-
-    book: PolicyBook
-    deployments: Deployments
-    unhealthy: Callable[[], frozenset[str]]
-    price_of: Callable[[str], Price | None]
-    attempts: Attempts
-    exact: ExactCache
-    inflight: InFlight
-    leases: Leases
-    semantic: SemanticHook
-    refresher: Refresher
-    clock: Clock
-    sink: Sink
-    rng: random.Random
 
 
 class Flow:
@@ -63,6 +28,7 @@ class Flow:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._launcher = Launcher(parts, self.run)
 
     async def run(self, ask: Ask) -> Reply:
         """Answer one request. Raises RequestFailed; on cancel the caller has left and the Outcome says so."""
@@ -103,29 +69,18 @@ class Flow:
         )
 
     def plan(self, ask: Ask, trail: Trail) -> Plan:
-        """Decide without calling anybody (also the dry run). Raises RequestFailed where no model may serve."""
-        parts = self._parts
-        if trail.route_class is None:
-            trail.route_class = match(parts.book.current().for_tenant(ask.caller.tenant), trail.facts)
-        view = View(catalogue=parts.deployments.catalogue(), unhealthy=parts.unhealthy(), draw=parts.rng.random())
-        plan = choose(trail.route_class, view)
-        if isinstance(plan, NoCandidate):
-            raise from_no_candidate(plan)
-        deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)
-        trail.plan = msgspec.structs.replace(plan, assemble=plan.assemble or ask.assemble, deadline_s=deadline_s)
-        return trail.plan
+        """Decide without calling anybody (the dry run). Raises RequestFailed where no model may serve."""
+        return self._launcher.plan(ask, trail)
 
     async def _answer(self, ask: Ask, trail: Trail) -> Reply:
-        route_class = match(self._parts.book.current().for_tenant(ask.caller.tenant), trail.facts)
-        trail.route_class = route_class
+        route_class = self._launcher.match(ask, trail)
         found = await self._look_up(ask, trail, route_class)
         if isinstance(found, Elsewhere):
             found = await self._wait_elsewhere(ask, trail, route_class, found.lease)
         if isinstance(found, Hit):
             self._parts.refresher.told(ask, trail, found, run=self.run)
             return replay(ask, trail, found)
-        flight = found if isinstance(found, Flight) else self._launch(ask, trail, found)
-        trail.flight = flight
+        flight = trail.flight = found if isinstance(found, Flight) else await self._launcher.flight(ask, trail, found)
         heartbeat_s = self._parts.inflight.heartbeat_s if ask.request.stream else None
         return await deliver(ask, trail, flight.follow(deadline_s=self._left_s(ask), heartbeat_s=heartbeat_s))
 
@@ -137,7 +92,7 @@ class Flow:
         found = await self._parts.exact.fetch_stale(trail.key, tenant=ask.caller.tenant)
         if found is None or self._usable(found, route_class) is None or is_too_old(ask, found):
             return None
-        note(ask, trail, found, cache="stale")
+        trail.note(found, cache="stale")
         return replay(ask, trail, found)
 
     async def _look_up(
@@ -148,7 +103,9 @@ class Flow:
         if not is_storable(ask.request.document, rules) and not (ask.store_sampled and rules.exact_ttl_s > 0):
             _refuse_uncached(ask)
             return None
-        trail.key = exact_key(ask.request.document, route_class, namespace=control.namespace, identity=ask.identity)
+        trail.key = exact_key(
+            ask.request.document, route_class, namespace=control.namespace, identity=ask.identity, arm=trail.arm
+        )
         if control.no_cache:
             _refuse_uncached(ask)
             return None
@@ -156,7 +113,7 @@ class Flow:
             found = await self._find_or_claim(ask, trail.key, route_class)
         else:
             found = await self._find(ask, trail.key, route_class)
-        note(ask, trail, found)
+        trail.note(found)
         if found is None or isinstance(found, Lease):
             found = await self._look_near(ask, trail, route_class, found)
         if not isinstance(found, Hit | Flight):
@@ -172,17 +129,17 @@ class Flow:
         try:
             near = await self._parts.semantic.look_up(ask, trail, route_class, run=self.run)
         except asyncio.CancelledError:
-            self._give_up(lease)
+            self._launcher.give_up(lease)
             raise
-        if near is None:
-            found = self._usable(self._here(ask, trail.key), route_class)
-            if found is None:
-                return lease
-            note(ask, trail, found)
+        found: Hit | Flight | None = near
+        if near is not None:
+            trail.note(near, cache="semantic-hit", tier="semantic")
         else:
-            found = near
-            note(ask, trail, near, cache="semantic-hit", tier="semantic")
-        self._give_up(lease)
+            found = self._usable(self._here(ask, trail.key), route_class)
+            trail.note(found)
+        if found is None:
+            return lease
+        self._launcher.give_up(lease)
         return found
 
     async def _find(self, ask: Ask, key: str, route_class: RouteClass) -> Hit | Flight | None:
@@ -243,7 +200,7 @@ class Flow:
 
         found: Hit | Flight | Lease | None = await parts.leases.wait(lease, look, left_s=self._left_s(ask))
         trail.waited_s = parts.clock.monotonic() - began_s
-        note(ask, trail, found)
+        trail.note(found)
         return found
 
     def _here(self, ask: Ask, key: str) -> Hit | Flight | None:
@@ -256,43 +213,6 @@ class Flow:
         if ask.deadline_s is None:
             return None
         return max(0.0, ask.received_s + ask.deadline_s - self._parts.clock.monotonic())
-
-    def _launch(self, ask: Ask, trail: Trail, lease: Lease | None) -> Flight:
-        try:
-            plan = self.plan(ask, trail)
-        except RequestFailed:
-            self._give_up(lease)
-            raise
-        trail.is_leader = True
-        events = self._parts.attempts.run(
-            ask.request,
-            plan,
-            traceparent=ask.traceparent,
-            journal=trail.journal,
-            priority=_PRIORITY.get(ask.origin, "interactive"),
-            tenant=ask.caller.tenant,
-        )
-        # A call that may not be stored is not shared either: its caller asked for an answer of its own.
-        key = trail.key if trail.key and not ask.cache_control.no_store else None
-        # Others may join, whose deadlines are later than this caller's: the route's bounds the call itself.
-        longest_s = trail.route_class.route.deadline_s if trail.route_class is not None else plan.deadline_s
-        groups = frozenset(plan.candidates)
-        flight = self._parts.inflight.start(key, events, deadline_s=longest_s, groups=groups)
-        flight.when_done(lambda: self._keep(ask, trail, flight, lease))
-        return flight
-
-    def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
-        answer = made_answer(trail, flight)
-        if answer is not None and flight.key is not None:
-            self._parts.exact.keep(flight.key, answer)
-            # Stored before the lease is given up: who waits for that must then find the answer.
-            self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
-            self._parts.semantic.learn(ask, trail, answer, run=self.run)
-        self._give_up(lease)
-
-    def _give_up(self, lease: Lease | None) -> None:
-        if lease is not None:
-            self._parts.leases.give_up(lease)
 
 
 def _refuse_uncached(ask: Ask) -> None:

@@ -16,5 +16,6 @@ def known_labels(policies: PolicySet, deployments: Sequence[Deployment], *, endp
         providers=frozenset(deployment.provider for deployment in deployments),
         deployments=frozenset((deployment.group, deployment.provider) for deployment in deployments),
         routes=frozenset(route.name for policy in policies.policies for route in policy.routes),
+        policies=frozenset(policy.name for policy in policies.policies),
         endpoints=endpoints,
     )

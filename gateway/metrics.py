@@ -55,6 +55,7 @@ class Metrics:
         self._tallies: dict[tuple[str, _Key], Count | Spread] = {}
         self._lock = threading.Lock()
         self._policy: str | None = None
+        self._in_flight = 0
         registry = self._registry
         self._counters = {row.name: Counter(row.name, row.text, row.labels, registry=registry) for row in COUNTERS}
         self._histograms = {
@@ -82,6 +83,7 @@ class Metrics:
     def flush(self) -> None:
         """Publish to the shared files what was recorded since the last flush."""
         with self._lock:
+            self._gauges["foreword_in_flight_requests"].set(self._in_flight)
             for tally in self._tallies.values():
                 tally.drain()
 
@@ -101,7 +103,7 @@ class Metrics:
 
     def in_flight_changed(self, by: Literal[1, -1]) -> None:
         """Move the number of requests being worked on."""
-        self._gauges["foreword_in_flight_requests"].inc(by)
+        self._in_flight += by
 
     def redis_call(self, operation: str, seconds: float, *, failed: bool) -> None:
         """Count one Redis round trip; `operation` outside REDIS_OPERATIONS is "other"."""
@@ -173,6 +175,12 @@ class Metrics:
         self._gauges["foreword_policy_info"].labels(version).set(1)
         self._policy = version
         self._child("foreword_policy_reloads", "loaded")(1)
+
+    def rollout(self, policy: str, *, percent: float, step: int) -> None:
+        """Say how far a policy's new version has got: per cent of sessions, and the step from 1."""
+        if policy in self._known.policies:
+            self._gauges["foreword_rollout_percent"].labels(policy).set(percent)
+            self._gauges["foreword_rollout_step"].labels(policy).set(step)
 
     def policy_rejected(self) -> None:
         """Count a reload that kept the last good version."""

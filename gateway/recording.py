@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.outcome import Outcome
-from gateway.series import ERROR_CODES, ERROR_TYPES, OTHER, KnownLabels, closed, lookups_of, operation_of
+from gateway.series import (
+    BUDGET_REASONS,
+    ERROR_CODES,
+    ERROR_TYPES,
+    OTHER,
+    KnownLabels,
+    closed,
+    lookups_of,
+    operation_of,
+)
 from router.books import hedges_of
 from router.types import AttemptRecord
 
@@ -90,6 +99,9 @@ class OutcomeRecorder:
         kind = closed(outcome.error_type, ERROR_TYPES)
         code = closed(outcome.error_code, ERROR_CODES)
         self._child("foreword_errors", kind, code, outcome.error_source or "gateway")(1)
+        if outcome.error_code in BUDGET_REASONS and outcome.error_source == "gateway":
+            policy = closed(outcome.policy, self._known.policies)
+            self._child("foreword_budget_refusals", policy, outcome.error_code)(1)
 
     def _record_provider(self, outcome: Outcome, key: _Key) -> None:
         for attempt in outcome.attempts:
@@ -111,6 +123,8 @@ class OutcomeRecorder:
             provided.unpriced(1)
         elif outcome.cost_nanousd:
             provided.cost(outcome.cost_nanousd * NANO)
+            if outcome.policy in self._known.policies:
+                self._child("foreword_budget_spent_usd", outcome.policy)(outcome.cost_nanousd * NANO)
 
     def _record_hedges(self, outcome: Outcome) -> None:
         for hedge in hedges_of(outcome.attempts):

@@ -37,7 +37,7 @@ _GATEWAY_CODES = (
     *("provider_error", "provider_unreachable", "provider_timeout", "stream_cut", "malformed_answer", "interrupted"),
     *("model_not_allowed", "wrong_model_mode", "unsupported_capability", "invalid_request", "forbidden", "not_found"),
     *("method_not_allowed", "request_timeout", "body_too_large", "unavailable", "internal_error", "reader_too_slow"),
-    "answer_too_large",
+    *("answer_too_large", "budget_unavailable", "cost_unbounded"),
 )
 ERROR_CODES = frozenset({*_GATEWAY_CODES, *get_args(ErrorKind)})
 ERROR_TYPES = frozenset(
@@ -46,6 +46,8 @@ ERROR_TYPES = frozenset(
         *("server_error", "api_error", "timeout_error", "overloaded_error", "insufficient_quota", "provider_error"),
     }
 )
+BUDGET_REASONS = frozenset({"budget_exceeded", "budget_unavailable", "cost_unbounded", "rate_limit_exceeded"})
+"""Error codes of the gateway's own budgets and limits; a provider's have another source."""
 REDIS_OPERATIONS = ("get", "put", "delete", "append", "read", "other")
 SEMANTIC_REFUSALS = (
     *("ineligible", "embedder", "too_long", "store", "class_opening", "empty", "far", "guard", "gate"),
@@ -66,6 +68,7 @@ class KnownLabels:
     providers: frozenset[str] = frozenset()
     deployments: frozenset[tuple[str, str]] = frozenset()
     routes: frozenset[str] = frozenset()
+    policies: frozenset[str] = frozenset()
     endpoints: frozenset[str] = frozenset()
 
 
@@ -121,6 +124,8 @@ COUNTERS = (
     Series("foreword_hedge_cost_usd", "Spent on the calls that lost such a race, in USD"),
     Series("foreword_unpriced_requests", "Provider answers of models without a known price", ("model",)),
     Series("foreword_http_requests", "HTTP exchanges", ("endpoint", "status")),
+    Series("foreword_budget_refusals", "Requests that a budget or a limit refused", ("policy", "reason")),
+    Series("foreword_budget_spent_usd", "Spent under a policy, warms and shadows included, in USD", ("policy",)),
     Series("foreword_policy_reloads", "Policy loads by result", ("result",)),
     Series("foreword_redis_failures", "Redis round trips that failed", ("operation",)),
     Series("foreword_ledger_dropped_entries", "Ledger entries lost"),
@@ -166,6 +171,8 @@ LEVELS = (
     Level("foreword_semantic_entries", "Questions in the workers' memory", (), "livesum"),
     Level("foreword_semantic_bytes", "Bytes that they take", (), "livesum"),
     Level("foreword_policy_info", "1 for the policy version in force", ("version",)),
+    Level("foreword_rollout_percent", "Sessions under a new version; 0 outside a rollout", ("policy",)),
+    Level("foreword_rollout_step", "Step of a policy's rollout, from 1; 0 outside one", ("policy",)),
     Level("foreword_warmer_lag_seconds", "How far behind the newest ledger entry the warmer is"),
     Level("foreword_warmer_window_events", "Events that the warmer remembers"),
 )
@@ -227,6 +234,9 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
         for state in get_args(BreakerState):
             yield "foreword_breaker_transitions", (provider, model, state)
     yield from (("foreword_hedges", (result,)) for result in ("won", "lost"))
+    for policy in (NONE, *sorted(known.policies)):
+        yield "foreword_budget_spent_usd", (policy,)
+        yield from (("foreword_budget_refusals", (policy, reason)) for reason in sorted(BUDGET_REASONS))
     for result in ("loaded", "rejected"):
         yield "foreword_policy_reloads", (result,)
 
@@ -236,6 +246,8 @@ def level_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
     for level in LEVELS:
         if level.labels == ("route",):
             yield from ((level.name, (route,)) for route in sorted(known.routes))
+        if level.labels == ("policy",):
+            yield from ((level.name, (policy,)) for policy in sorted(known.policies) or (NONE,))
         if level.labels == _DEPLOYMENT:
             yield from ((level.name, (provider, model)) for model, provider in sorted(known.deployments))
 

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from gateway.budgets.spending import Spending
 from gateway.cache.codec import StoredAnswer
+from gateway.cache.exact import Hit
 from gateway.cache.flight import Flight
 from gateway.cache.semantic.tier import Looked
 from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
 from gateway.ports import Clock
-from policies.model import Plan, Price, RequestFacts, RouteClass
+from policies.model import Plan, Policy, RequestFacts, RouteClass
+from policies.prices import Price
 from router.books import total
 from router.cost import cost_nanousd
 from router.types import AttemptRecord, ChatRequest, Usage
@@ -41,9 +44,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     `received_s` is the clock's monotonic reading at arrival; `identity` replaces the body in the exact key, and
     `is_segment` labels the hits of a part of a transcript. `assemble`: ask the provider for a stream and put it
-    together, so that a stall is seen; `on_first_token` is called once the answer begins. `arm` is the
-    rollout's, '' outside of one: no answer crosses it. `transcript` is the SHA-256 of a
-    pipeline's text.
+    together, so that a stall is seen; `on_first_token` is called once the answer begins. `spending` collects what the
+    answer's headers say of budgets and limits, `transcript` is the SHA-256 of a pipeline's text.
     """
 
     request: ChatRequest
@@ -63,8 +65,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     assemble: bool = False
     on_first_token: Callable[[], None] | None = None
     parent_request_id: str = ""
-    arm: str = ""
     transcript: str = ""
+    spending: Spending | None = None
 
 
 Sink = Callable[[Outcome], None]
@@ -74,8 +76,9 @@ Sink = Callable[[Outcome], None]
 class Trail:
     """Filled in as the request moves along Flow's line; `close_*` ends it. `price_of` takes a deployment's id.
 
-    `waited_s`: seconds spent waiting for another worker's call for the same answer. `looked` is what the semantic tier
-    said, `made` the answer of this request's own call, where it may be stored.
+    `waited_s`: seconds spent waiting for another worker's call for the same answer. `policy` is the version that serves
+    this session, `arm` names it where a rollout has several. `looked` is what the semantic
+    tier said, `made` the answer of this request's own call, where it may be told again.
     """
 
     ask: Ask
@@ -84,6 +87,8 @@ class Trail:
     price_of: Callable[[str], Price | None]
     started_at: float
     facts: RequestFacts
+    policy: Policy | None = None
+    arm: str = ""
     route_class: RouteClass | None = None
     plan: Plan | None = None
     cache: CacheStatus = "bypass"
@@ -100,6 +105,16 @@ class Trail:
     made: StoredAnswer | None = None
     journal: list[AttemptRecord] = field(default_factory=list)
     is_closed: bool = False
+
+    def note(self, found: object, *, cache: CacheStatus = "hit", tier: CacheTier | None = None) -> None:
+        """Note what the tiers found: a Hit (`cache` and `tier` say of which kind), a Flight to join, else a miss."""
+        if isinstance(found, Flight):
+            self.cache, self.tier = "joined", "inflight"
+        elif isinstance(found, Hit):
+            self.cache, self.age_s, self.stored = cache, found.age_s, found.answer
+            self.tier = tier or ("segment" if self.ask.is_segment else found.tier)
+        else:
+            self.cache = "miss"
 
     def close_ok(self) -> None:
         """The caller has its whole answer."""

@@ -37,6 +37,9 @@ class WaitSettings(BaseModel):
     )
     breaker_open_s: Seconds = Field(2.0, description="time without calls for a deployment that keeps failing")
     breaker_max_open_s: Seconds = Field(15.0, description="the same at most: each failed probe doubles it")
+    policy_switch_s: Seconds = Field(
+        2.0, description="how much later a step of a rollout takes effect, on every replica at once"
+    )
     lease_wait_s: Annotated[NonNegativeFloat, Number] = Field(
         10.0, description="longest wait for another worker's answer to the same unstreamed request; 0 turns it off"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from policies.document import DocumentError, Problem
@@ -25,11 +25,12 @@ _SUFFIXES = (".yaml", ".yml")
 class PolicySet:
     """Policies in the order in which they are asked; the last one applies to every tenant.
 
-    `version` is the first 12 hex digits of a SHA-256 over all files.
+    `version` is the first 12 hex digits of a SHA-256 over all files; `texts` are the files by their policy's name.
     """
 
     version: str
     policies: tuple[Policy, ...]
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def for_tenant(self, tenant: str) -> Policy:
         """Return the first policy that applies to `tenant`; total, because the last one applies to all."""
@@ -75,6 +76,11 @@ class PolicyBook:
         self._texts = texts
         self._refused: tuple[Problem, ...] = ()
         self._current = compile_set(texts, groups=self._groups, directory=directory)
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Every model that a policy may name."""
+        return self._groups
 
     def current(self) -> PolicySet:
         """Return the set in force: one attribute read. Take it once per request."""
@@ -145,18 +151,20 @@ def read_directory(directory: Path, *, models_file: Path | None = None) -> Mappi
 def compile_set(texts: Mapping[str, str], *, groups: Collection[str] | None, directory: Path) -> PolicySet:
     """Compile all files. Raises DocumentError with the problems of all of them, and of what they are together."""
     policies: list[Policy] = []
+    by_policy: dict[str, str] = {}
     problems: list[Problem] = []
     digest = hashlib.sha256()
     for name, text in texts.items():
         digest.update(f"{name}\0{len(text)}\0{text}".encode())
         try:
             policies.append(load_policy(text, source=str(directory / name), groups=groups))
+            by_policy[policies[-1].name] = text
         except DocumentError as error:
             problems += error.problems
     problems += _set_problems(policies, texts, directory)
     if problems:
         raise DocumentError(tuple(problems))
-    return PolicySet(version=digest.hexdigest()[:12], policies=tuple(policies))
+    return PolicySet(version=digest.hexdigest()[:12], policies=tuple(policies), texts=by_policy)
 
 
 def _set_problems(policies: list[Policy], texts: Mapping[str, str], directory: Path) -> list[Problem]:

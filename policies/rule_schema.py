@@ -6,13 +6,13 @@ Must not know which models or routes exist: names.py checks that.
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from policies.rules import BudgetScope, BudgetWindow, GuardAction, GuardMetric, OnExceed, PriceTier
+from policies.rules import AcceptSchema, BudgetScope, BudgetWindow, GuardAction, GuardMetric, OnExceed, PriceTier
 from policies.shapes import ModelName, Name, Spec
+from policies.zones import zone
 
 MOST_USD = 9_000_000.0
 """Lua's numbers in Redis are exact up to 2**53, which is 9 million dollars in nano-dollars."""
@@ -21,7 +21,7 @@ MOST_USD = 9_000_000.0
 def _zone(value: object) -> object:
     if isinstance(value, str):
         try:
-            ZoneInfo(value)
+            zone(value)
         except (KeyError, ValueError, OSError) as error:
             raise PydanticCustomError("zone", "must be a time zone of the IANA database, such as UTC") from error
     return value
@@ -70,7 +70,9 @@ class SelectorSpec(Spec):
 class AcceptSpec(Spec):
     """What a first answer must pass."""
 
-    json_schema: Name | None = Field(default=None, description="a schema of the shipped pipelines, such as fallacy_v1")
+    json_schema: AcceptSchema | None = Field(
+        default=None, description="a schema of the shipped pipelines, such as fallacy_v1"
+    )
     no_refusal: bool = Field(default=False, description="whether a refusal sends the request on")
     quotes_present: bool = Field(default=False, description="whether every quote must be in the request's text")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from policies.rules import BudgetWindow
+from policies.zones import zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,4 +46,4 @@ def window_at(now: float, window: BudgetWindow, tz: str) -> Window:
 
 
 def _local(now: float, tz: str) -> datetime:
-    return datetime.fromtimestamp(now, ZoneInfo(tz))
+    return datetime.fromtimestamp(now, zone(tz))

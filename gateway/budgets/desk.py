@@ -7,7 +7,7 @@ client; never decides which model is good enough (policies.decide does).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from gateway.budgets.books import Budgets, Exceeded, Unavailable
 from gateway.budgets.bound import Size, plan_nanousd, size_of, tokens_of
 from gateway.budgets.meters import Calendar, Meter, Who, budget_meters, rate_meters, tag
 from gateway.budgets.pool import Reservation
+from gateway.budgets.spending import Spending
 from gateway.errors import RequestFailed
 from gateway.ports import Clock
 from policies.decide import output_cap
@@ -34,17 +35,6 @@ class Hold:
     reservation: Reservation | None = None
     meters: tuple[Meter, ...] = ()
     amounts: tuple[int, ...] = ()
-
-
-@dataclass(slots=True, kw_only=True)
-class Spending:
-    """One request's part of budgets and limits, for its answer's headers; None where nothing limits it.
-
-    `limits` by unit: (limit, remaining, Unix time of the reset).
-    """
-
-    limits: dict[str, tuple[int, int, float]] = field(default_factory=dict)
-    budget_remaining_nanousd: int | None = None
 
 
 class Desk:
@@ -92,7 +82,10 @@ class Desk:
             return Hold(plan=plan)
         size = size_of(request, output_cap=output_cap(route_class.route, route_class.facts))
         found: Exceeded | Unavailable | None = None
-        for narrower in _narrowing(plan, self._max_attempts):
+        cheapest = (
+            self._cheapest(plan, size) if any("downgrade_to_floor" in meter.on_exceed for meter in meters) else None
+        )
+        for narrower in _narrowing(plan, self._max_attempts, cheapest):
             amounts = self._amounts(meters, narrower, size, route_class)
             answer = await self._budgets.reserve(tag(policy.name), meters, amounts)
             if isinstance(answer, Reservation):
@@ -114,6 +107,13 @@ class Desk:
             for meter, amount in zip(hold.meters, hold.amounts, strict=True)
         )
         self._budgets.settle(hold.reservation, actual)
+
+    def _cheapest(self, plan: Plan, size: Size | None) -> str | None:
+        """Return the plan's model with the lowest bound; None where none has one."""
+        catalogue = self._catalogue()
+        bounds = [(plan_nanousd((group,), catalogue, size, attempts=1), group) for group in plan.candidates]
+        known = [(bound, group) for bound, group in bounds if bound is not None]
+        return min(known)[1] if known else None
 
     def _amounts(
         self, meters: tuple[Meter, ...], plan: Plan, size: Size | None, route_class: RouteClass
@@ -171,14 +171,27 @@ class Desk:
         )
 
 
-def _narrowing(plan: Plan, max_attempts: int) -> tuple[Plan, ...]:
-    """Return the plan as it is, then with fewer attempts, then with its first model alone."""
+def _narrowing(plan: Plan, max_attempts: int, cheapest: str | None) -> tuple[Plan, ...]:
+    """Return the plan as it is, then with fewer attempts, then with its first model alone, then with its cheapest.
+
+    Every model of a plan has passed the route's quality floor, or the file says that it need not.
+    """
     wide = plan.max_attempts or max_attempts
+    if plan.cascade is not None:
+        # Both of its legs, or its last word alone.
+        then = (plan.cascade.then,)
+        return (
+            replace(plan, max_attempts=max(2, wide)),
+            replace(plan, max_attempts=1, candidates=then, cascade=None, hedge=None),
+        )
     narrower = [replace(plan, max_attempts=wide)]
     if wide > 2:
         narrower.append(replace(plan, max_attempts=2))
     if wide > 1 or len(plan.candidates) > 1:
         narrower.append(replace(plan, max_attempts=1, candidates=plan.candidates[:1], hedge=None))
+    if cheapest is not None and cheapest != plan.candidates[0]:
+        reason = f"budget:{cheapest}"
+        narrower.append(replace(plan, max_attempts=1, candidates=(cheapest,), hedge=None, reason=reason))
     return tuple(narrower)
 
 

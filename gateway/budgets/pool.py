@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from gateway.budgets.meters import Meter
 
+QUIET_FLUSHES = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
@@ -45,6 +47,7 @@ class Pool:
     free: list[int] = field(default_factory=list)
     offline: list[int] = field(default_factory=list)
     demand: list[float] = field(default_factory=list)
+    quiet_flushes: int = 0
     told_at: float = 0.0
     is_unsure: bool = False
     in_doubt: tuple[int, ...] = ()
@@ -68,6 +71,7 @@ class Pool:
         for at, need in enumerate(needs):
             self.held[at] += need
             self.demand[at] += need
+        self.quiet_flushes = 0
         return Reservation(pool=self, amounts=tuple(needs), lease=self.lease)
 
     def settle(self, reservation: Reservation, actual: Sequence[int]) -> None:
@@ -97,8 +101,10 @@ class Pool:
         return tuple(found)
 
     def forget_demand(self) -> None:
-        """Let the measure of recent demand fade: called at every flush."""
-        self.demand = [asked / 2 if asked >= 1 else 0.0 for asked in self.demand]
+        """Let the measure of recent demand fade: called at every flush. After a second of silence it is 0."""
+        self.quiet_flushes += 1
+        keep = 0.5 if self.quiet_flushes < QUIET_FLUSHES else 0.0
+        self.demand = [asked * keep for asked in self.demand]
 
     def booked(self, spent: Sequence[int]) -> None:
         """Redis has booked `spent`."""

@@ -18,7 +18,7 @@ from gateway.ports import Clock, Store, StoreUnavailable
 ALONE_LIMIT_S: Final = 60.0
 
 
-class Hit(msgspec.Struct, frozen=True, kw_only=True):
+class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A stored answer that is still good; `age_s` since it was made."""
 
     answer: StoredAnswer
@@ -26,7 +26,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float
 
 
-class Miss(msgspec.Struct, frozen=True, kw_only=True):
+class Miss(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Nothing usable; `is_store_down` when the shared store could not be asked."""
 
     is_store_down: bool = False

@@ -6,10 +6,13 @@ from types import TracebackType
 
 from aiohttp import web
 
+from gateway.budgets.meters import Who
+from gateway.budgets.spending import Spending
 from gateway.errors import overloaded
 from gateway.http.auth import caller_of
-from gateway.http.state import CALLER_TENANT, Services
+from gateway.http.state import CALLER_TENANT, SPENDING, Services
 from gateway.keys import Caller
+from policies.model import Policy
 
 
 class admitted:  # noqa: N801 - used as `async with admitted(...)`; contextlib's own would cost 15 us a request
@@ -33,11 +36,26 @@ class admitted:  # noqa: N801 - used as `async with admitted(...)`; contextlib's
         open_by_key[caller.key_id] = already_open + 1
         self._key_id = caller.key_id
         services.metrics.in_flight_changed(1)
+        policy = services.book.current().for_tenant(caller.tenant)
+        if policy.rates or policy.budgets:
+            await self._count(policy, caller)
         return caller
+
+    async def _count(self, policy: Policy, caller: Caller) -> None:
+        spending = self._http[SPENDING] = Spending()
+        try:
+            who = Who(tenant=caller.tenant, key_id=caller.key_id, session="")
+            await self._services.desk.admit(policy, who, spending)
+        except BaseException:  # whatever it is: `async with` will not call __aexit__
+            self._leave()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         services, key_id = self._services, self._key_id
         services.metrics.in_flight_changed(-1)
         services.open_by_key[key_id] -= 1

@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from gateway.errors import RequestFailed, http_failure, internal
 from gateway.http.refusal import refuse
 from gateway.http.routes import endpoint_of
-from gateway.http.state import CALLER_TENANT, REQUEST_ID, SERVICES, Services
+from gateway.http.state import CALLER_TENANT, REQUEST_ID, SERVICES, SPENDING, Services
 from gateway.http.wire import request_id_of
 
 
@@ -19,7 +19,7 @@ from gateway.http.wire import request_id_of
 async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
     """See the module."""
     services = request.app[SERVICES]
-    request_id = request_id_of(request.headers)
+    request_id = request_id_of(request.headers, services)
     request[REQUEST_ID] = request_id
     received_s = services.clock.monotonic()
     try:
@@ -43,7 +43,7 @@ async def outermost(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 def _refused(request: web.Request, services: Services, failure: RequestFailed, received_s: float) -> web.Response:
-    return refuse(
+    refused = refuse(
         services,
         failure,
         request_id=request[REQUEST_ID],
@@ -51,11 +51,15 @@ def _refused(request: web.Request, services: Services, failure: RequestFailed, r
         endpoint=endpoint_of(request),
         tenant=request.get(CALLER_TENANT, ""),
     )
+    spending = request.get(SPENDING)
+    if spending is not None:
+        refused.headers.update(spending.headers(now=services.clock.now()))
+    return refused
 
 
 def _check_header_size(request: web.Request, limit: int) -> None:
     """The parser bounds each line; together they are bounded here."""
-    if sum(len(name) + len(value) for name, value in request.raw_headers) > limit:
+    if sum([len(name) + len(value) for name, value in request.raw_headers]) > limit:
         raise http_failure(400, f"the headers have more than {limit} bytes, the most allowed", code="headers_too_large")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from gateway.budgets.desk import Desk
+from gateway.budgets.spending import Spending
 from gateway.flow import Flow
 from gateway.interactions import Interactions
 from gateway.keys import Keys
@@ -34,15 +36,23 @@ class Services:
     interactions: Interactions
     book: PolicyBook
     store: RedisStore | MemoryStore
+    desk: Desk
     deployments: LiteLLMDeployments
     metrics: Metrics
     sink: Callable[[Outcome], None]
     report_crash: Callable[[str, BaseException], None]
     details: Callable[[], dict[str, object]]
     is_ready: bool = False
-    open_by_key: Counter[str] = field(default_factory=Counter)
+    open_by_key: dict[str, int] = field(default_factory=dict)
+    numbers: random.Random = field(default_factory=random.Random)
+
+    def new_request_id(self) -> str:
+        """Return an id that nobody has: 96 random bits. The generator was seeded after the fork."""
+        return f"req-{self.numbers.getrandbits(96):024x}"
 
 
 SERVICES = web.AppKey("services", Services)
 REQUEST_ID = web.RequestKey("request_id", str)
 CALLER_TENANT = web.RequestKey("tenant", str)
+SPENDING = web.RequestKey("spending", Spending)
+"""Only where the caller's policy has budgets or limits."""

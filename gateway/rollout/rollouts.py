@@ -22,7 +22,7 @@ from gateway.redis_replies import integer, mapping, optional
 from gateway.rollout.buckets import bucket_of
 from gateway.rollout.figures import Figures, read_figures
 from gateway.rollout.guards import read_guard
-from gateway.rollout.state import RolloutState, alpha_of, judged, seen
+from gateway.rollout.state import SWITCH_S, RolloutState, alpha_of, judged, seen
 from policies.document import DocumentError
 from policies.load import load_policy
 from policies.model import Policy
@@ -47,7 +47,9 @@ class Rollouts:
         *,
         groups: Collection[str],
         on_change: Callable[[RolloutState], None],
+        switch_s: float = SWITCH_S,
     ) -> None:
+        self._switch_s = switch_s
         self._store = store
         self._clock = clock
         self._groups = frozenset(groups)
@@ -134,6 +136,7 @@ class Rollouts:
             rules=policy.rollout,
             is_change=is_change,
             now=self._clock.now(),
+            switch_s=self._switch_s,
         )
         if after is not state:
             # The text first: whoever reads the new state must find it.
@@ -151,7 +154,8 @@ class Rollouts:
         new, old = await self.figures(state)
         alpha = alpha_of(candidate.rollout)
         readings = [read_guard(guard, new, old, alpha=alpha) for guard in candidate.rollout.guards]
-        after = judged(state, candidate.rollout, readings, now=self._clock.now(), exposed=new.n)
+        now = self._clock.now()
+        after = judged(state, candidate.rollout, readings, now=now, exposed=new.n, switch_s=self._switch_s)
         if after is not state:
             await self._write(state.policy, after)
 

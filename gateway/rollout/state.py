@@ -13,7 +13,7 @@ from policies.rules import GuardRules, RolloutRules
 ALPHA: Final = 0.05
 """Chance of a false alarm over a whole rollout: all its guards, steps and moments together."""
 SWITCH_S: Final = 2.0
-"""A change takes effect this much later, at one instant everywhere: every replica has read it by then."""
+"""A change takes effect this much later by default, at one instant everywhere: every replica has read it by then."""
 
 Status = Literal["running", "paused", "rolled_back", "done"]
 
@@ -47,7 +47,14 @@ def settled(policy: str, version: str, *, reason: str) -> RolloutState:
 
 
 def seen(
-    state: RolloutState | None, *, policy: str, version: str, rules: RolloutRules | None, is_change: bool, now: float
+    state: RolloutState | None,
+    *,
+    policy: str,
+    version: str,
+    rules: RolloutRules | None,
+    is_change: bool,
+    now: float,
+    switch_s: float = SWITCH_S,
 ) -> RolloutState:
     """Return the state after a replica has read `version` from its file; the same object where nothing follows.
 
@@ -59,7 +66,7 @@ def seen(
     if version == state.candidate or (version == state.stable and not is_change):
         return state
     if version == state.stable:
-        return _next(state, now, percent=0.0, status="done", candidate="", reason="the file was put back")
+        return _next(state, now + switch_s, percent=0.0, status="done", candidate="", reason="the file was put back")
     if rules is None:
         return settled(policy, version, reason="the file has no rollout: it took over at once")
     return RolloutState(
@@ -68,8 +75,8 @@ def seen(
         candidate=version,
         salt=rules.salt,
         percent=rules.steps[0],
-        effective_at=now + SWITCH_S,
-        since=now + SWITCH_S,
+        effective_at=now + switch_s,
+        since=now + switch_s,
         status="running",
         reason=f"step 1 of {len(rules.steps)}: {rules.steps[0]:g} %",
     )
@@ -82,6 +89,7 @@ def judged(
     *,
     now: float,
     exposed: int,
+    switch_s: float = SWITCH_S,
 ) -> RolloutState:
     """Return the state after its guards were read; the same object where nothing follows.
 
@@ -94,7 +102,7 @@ def judged(
     for guard, reading in zip(rules.guards, readings, strict=True):
         if reading.verdict == "failed" and guard.action == "rollback":
             why = f"rolled back: {explain(guard, reading)}"
-            return _next(state, now, percent=0.0, status="rolled_back", reason=why, harmed=exposed)
+            return _next(state, now + switch_s, percent=0.0, status="rolled_back", reason=why, harmed=exposed)
         if reading.verdict == "failed" and state.status == "running":
             return msgspec.structs.replace(state, status="paused", reason=f"paused: {explain(guard, reading)}")
     if state.status == "paused" or now < state.since + rules.hold_s or now < state.effective_at:
@@ -110,7 +118,7 @@ def judged(
             settled(state.policy, state.candidate, reason=f"rolled out: {state.candidate} passed every step"), harmed=0
         )
     why = f"step {step + 1} of {len(rules.steps)}: {rules.steps[step]:g} %"
-    return _next(state, now, percent=rules.steps[step], status="running", reason=why, step=step)
+    return _next(state, now + switch_s, percent=rules.steps[step], status="running", reason=why, step=step)
 
 
 def alpha_of(rules: RolloutRules) -> float:
@@ -129,7 +137,7 @@ def explain(guard: GuardRules, reading: Reading) -> str:
 
 def _next(
     state: RolloutState,
-    now: float,
+    effective_at: float,
     *,
     percent: float,
     status: Status,
@@ -140,10 +148,10 @@ def _next(
 ) -> RolloutState:
     return msgspec.structs.replace(
         state,
-        percent_before=state.percent_at(now),
+        percent_before=state.percent,
         percent=percent,
-        effective_at=now + SWITCH_S,
-        since=now + SWITCH_S,
+        effective_at=effective_at,
+        since=effective_at,
         status=status,
         reason=reason,
         candidate=state.candidate if candidate is None else candidate,

@@ -17,9 +17,8 @@ import orjson
 from gateway.cache.semantic.eligibility import asked_text
 from gateway.delivery import Reply
 from gateway.errors import RequestFailed
-from gateway.ports import Clock
 from gateway.supervisor import Supervisor, SupervisorClosed
-from gateway.trail import Ask, CacheControl
+from gateway.trail import Ask, CacheControl, Trail
 from policies.model import CacheRules
 from router.facts import BadRequest, DoorLimits, read_request
 from router.types import ChatRequest
@@ -54,11 +53,12 @@ class Background:
         self.running -= 1
 
 
-def asked_again(ask: Ask, *, clock: Clock, limits: DoorLimits, text: str | None, keep: bool) -> Ask | None:
-    """Return `ask` as the cache itself asks it: unstreamed, reading nothing, storing only with `keep`.
+def asked_again(trail: Trail, *, limits: DoorLimits, text: str | None, keep: bool) -> Ask | None:
+    """Return a request as the cache itself asks it: unstreamed, reading nothing, storing only with `keep`.
 
     `text` replaces the question. None where the question cannot be replaced.
     """
+    ask = trail.ask
     document = dict(ask.request.document)
     document.pop("stream_options", None)
     document["stream"] = False
@@ -78,7 +78,9 @@ def asked_again(ask: Ask, *, clock: Clock, limits: DoorLimits, text: str | None,
         request_id=f"again-{secrets.token_hex(8)}",
         parent_request_id=ask.request_id,
         origin="refresh",
-        received_s=clock.monotonic(),
+        received_s=trail.clock.monotonic(),
+        session=trail.facts.session or ask.request_id,  # the rollout arm of the first time
+        spending=None,
         cache_control=control,
         deadline_s=None,
         traceparent=None,

@@ -1,4 +1,4 @@
-"""Makes one worker's semantic tier from the settings: embedder, index, classes, and the hook that the flow calls.
+"""Makes one worker's caches from the settings: the exact one, and where it can be the semantic tier with all its parts.
 
 Opens no connection and starts nothing: `start` does, in the loop.
 """
@@ -21,7 +21,7 @@ from gateway.cache.semantic.index.records import Records
 from gateway.cache.semantic.index.vector_set import VectorSetIndex
 from gateway.cache.semantic.quota import WriteQuota
 from gateway.cache.semantic.tier import SemanticTier, TierParts
-from gateway.cache.semantic.types import Embedder
+from gateway.cache.semantic.types import Embedder, Index
 from gateway.cache.withdraw import LISTEN_S, Listener
 from gateway.embedder.client import EmbedderClient
 from gateway.embedder.connect import local_embedder
@@ -30,6 +30,7 @@ from gateway.metrics import Metrics
 from gateway.ports import Clock
 from gateway.semantic.again import Background
 from gateway.semantic.hook import SemanticHook
+from gateway.semantic.refresh import Refresher
 from gateway.semantic.watch import WATCH_S, SemanticWatch
 from gateway.settings import Settings
 from gateway.stores.memory import MemoryStore
@@ -43,10 +44,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the tier finds in its worker."""
+    """What the cache finds in its worker."""
 
+    settings: Settings
     store: RedisStore | MemoryStore
-    exact: ExactCache
     supervisor: Supervisor
     clock: Clock
     metrics: Metrics
@@ -54,14 +55,24 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Semantic:
-    """The tier of one worker: what the flow calls, and what is started and closed. Only the hook where it is off."""
+    """The caches of one worker: what the flow calls, and what is started and closed."""
 
+    exact: ExactCache
     hook: SemanticHook
+    refresher: Refresher
     listener: Listener
     embedder: EmbedderClient | None = None
-    index: LocalIndex | VectorSetIndex | None = None
-    classes: Classes | None = None
     watch: SemanticWatch | None = None
+
+    @property
+    def index(self) -> Index | None:
+        """Where questions are searched, None where the tier is off."""
+        return None if self.hook.tier is None else self.hook.tier.parts.index
+
+    @property
+    def classes(self) -> Classes | None:
+        """The classes of this worker, None where the tier is off."""
+        return None if self.hook.tier is None else self.hook.tier.parts.classes
 
     def start(self, supervisor: Supervisor) -> None:
         """Begin the work that keeps it true; needs a running loop."""
@@ -90,66 +101,60 @@ class Semantic:
 
 
 def make_semantic(
-    settings: Settings,
-    found: Surroundings,
-    *,
-    catalogue: Callable[[], Catalogue],
-    seed: int,
-    embedder: Embedder | None = None,
+    found: Surroundings, *, catalogue: Callable[[], Catalogue], seed: int, embedder: Embedder | None = None
 ) -> Semantic:
-    """Return the tier; an off one without an embedder or without Redis. `embedder` replaces the settings' own."""
-    name = secrets.token_hex(8)
-    listener = Listener(found.store, found.exact, worker=name, clock=found.clock)
-    client = None
-    if embedder is None:
-        client = local_embedder(
-            settings, supervisor=found.supervisor, clock=found.clock, on_transition=_tell_transition
+    """Return the tier, or an off one without an embedder or without Redis, with the exact cache that it stands on.
+
+    `embedder` stands in for the settings' own.
+    """
+    settings, clock, name = found.settings, found.clock, secrets.token_hex(8)
+    exact = ExactCache(found.store, clock, max_bytes=settings.memory_cache_bytes)
+    client = None if embedder is not None else _embedder(found)
+    tier = None
+    if (chosen := embedder or client) is not None and isinstance(found.store, RedisStore):
+        index = _index(found, found.store, dim=chosen.dim, name=name, rng=random.Random(seed))
+        tier = SemanticTier(
+            TierParts(
+                embedder_for=lambda _: chosen,
+                index=index,
+                exact=exact,
+                classes=Classes(found.store, supervisor=found.supervisor, clock=clock),
+                quota=WriteQuota(clock, per_minute=settings.semantic_writes_per_minute),
+                catalogue=catalogue,
+                clock=clock,
+                rng=random.Random(seed),
+                on_embed=found.metrics.embedded,
+            )
         )
-    chosen = embedder or client
     background = Background(supervisor=found.supervisor)
-    if chosen is None or isinstance(found.store, MemoryStore):
-        return Semantic(hook=_hook(settings, found, None, background), listener=listener)
-    index = _index(settings, found, found.store, dim=chosen.dim, name=name, rng=random.Random(seed))
-    classes = Classes(found.store, supervisor=found.supervisor, clock=found.clock)
-    tier = SemanticTier(
-        TierParts(
-            embedder_for=lambda _: chosen,
-            index=index,
-            exact=found.exact,
-            classes=classes,
-            quota=WriteQuota(found.clock, per_minute=settings.semantic_writes_per_minute),
-            catalogue=catalogue,
-            clock=found.clock,
-            rng=random.Random(seed),
-            on_embed=found.metrics.embedded,
-        )
+    limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
+    return Semantic(
+        exact=exact,
+        hook=SemanticHook(tier=tier, background=background, limits=limits, metrics=found.metrics),
+        refresher=Refresher(claims=found.store, background=background, limits=limits),
+        listener=Listener(found.store, exact, worker=name, clock=clock),
+        embedder=client,
+        watch=None if tier is None else SemanticWatch(tier.parts, background, metrics=found.metrics),
     )
-    watch = SemanticWatch(classes, index=index, background=background, metrics=found.metrics, clock=found.clock)
-    hook = _hook(settings, found, tier, background)
-    return Semantic(hook=hook, listener=listener, embedder=client, index=index, classes=classes, watch=watch)
 
 
-def _hook(settings: Settings, found: Surroundings, tier: SemanticTier | None, background: Background) -> SemanticHook:
-    return SemanticHook(
-        tier=tier,
-        background=background,
-        clock=found.clock,
-        limits=DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages),
-        metrics=found.metrics,
+def _embedder(found: Surroundings) -> EmbedderClient | None:
+    return local_embedder(
+        found.settings, supervisor=found.supervisor, clock=found.clock, on_transition=_tell_transition
     )
 
 
 def _index(
-    settings: Settings, found: Surroundings, store: RedisStore, *, dim: int, name: str, rng: random.Random
+    found: Surroundings, store: RedisStore, *, dim: int, name: str, rng: random.Random
 ) -> LocalIndex | VectorSetIndex:
     records = Records(store)
-    if settings.semantic_index == "vector_set":
+    if found.settings.semantic_index == "vector_set":
         return VectorSetIndex(store, records, dim=dim, clock=found.clock)
     return LocalIndex(
         records,
         Feed(store, worker=name),
         dim=dim,
-        bounds=Bounds(max_bytes=settings.semantic_memory_bytes),
+        bounds=Bounds(max_bytes=found.settings.semantic_memory_bytes),
         supervisor=found.supervisor,
         clock=found.clock,
         rng=rng,

@@ -13,7 +13,7 @@ from gateway.cache.semantic.gate import Serve
 from gateway.cache.semantic.learning import Fresh, Learner
 from gateway.cache.semantic.tier import Asked, Looked, SemanticTier
 from gateway.metrics import Metrics
-from gateway.ports import Clock, StoreUnavailable
+from gateway.ports import StoreUnavailable
 from gateway.semantic.again import Background, Run, answered, asked_again
 from gateway.trail import Ask, Trail
 from policies.model import RouteClass
@@ -26,7 +26,6 @@ class SemanticHook:
 
     tier: SemanticTier | None
     background: Background
-    clock: Clock
     limits: DoorLimits
     metrics: Metrics
 
@@ -41,7 +40,7 @@ class SemanticHook:
             rules=rules,
             key=trail.key,
             caller=ask.caller,
-            arm=ask.arm,
+            arm=trail.arm,
             namespace=ask.cache_control.namespace,
             max_age_s=ask.cache_control.max_age_s,
             opted_in=ask.store_sampled,
@@ -54,25 +53,25 @@ class SemanticHook:
         self.metrics.semantic_similarity(looked.similarity)
         judged = looked.judged
         if judged is not None and isinstance(judged.decision, Serve) and judged.decision.is_sampled:
-            self.background.begin(self._after_hit(ask, looked, run), name="semantic-label")
+            self.background.begin(self._after_hit(trail, looked, run), name="semantic-label")
         return looked.hit
 
-    def learn(self, ask: Ask, trail: Trail, answer: StoredAnswer, *, run: Run) -> None:
+    def learn(self, trail: Trail, answer: StoredAnswer, *, run: Run) -> None:
         """Let a good fresh answer teach, in the background; only those that were looked for do."""
         looked = trail.looked
         if looked is None or self.tier is None or looked.place is None or looked.hit is not None:
             return
-        self.background.begin(self._after_miss(ask, looked, answer, run), name="semantic-lesson")
+        self.background.begin(self._after_miss(trail, looked, answer, run), name="semantic-lesson")
 
-    async def _after_miss(self, ask: Ask, looked: Looked, answer: StoredAnswer, run: Run) -> None:
+    async def _after_miss(self, trail: Trail, looked: Looked, answer: StoredAnswer, run: Run) -> None:
         try:
-            await self._learner().after_miss(looked, answer, _Again(hook=self, ask=ask, run=run))
+            await self._learner().after_miss(looked, answer, _Again(limits=self.limits, trail=trail, run=run))
         except StoreUnavailable:
             return  # the same question teaches another time
 
-    async def _after_hit(self, ask: Ask, looked: Looked, run: Run) -> None:
+    async def _after_hit(self, trail: Trail, looked: Looked, run: Run) -> None:
         try:
-            await self._learner().after_hit(looked, _Again(hook=self, ask=ask, run=run))
+            await self._learner().after_hit(looked, _Again(limits=self.limits, trail=trail, run=run))
         except StoreUnavailable:
             return
 
@@ -85,14 +84,13 @@ class SemanticHook:
 class _Again:
     """gateway.cache.semantic.learning.AskAgain for one request."""
 
-    hook: SemanticHook
-    ask: Ask
+    limits: DoorLimits
+    trail: Trail
     run: Run
 
     async def __call__(self, *, text: str | None = None, keep: bool = False) -> Fresh:
         """Ask through the flow, and read the answer as the cache would have stored it."""
-        hook = self.hook
-        ask = asked_again(self.ask, clock=hook.clock, limits=hook.limits, text=text, keep=keep)
+        ask = asked_again(self.trail, limits=self.limits, text=text, keep=keep)
         reply = None if ask is None else await answered(self.run, ask)
         if reply is None:
             return Fresh(answer=None, cost_nanousd=0)

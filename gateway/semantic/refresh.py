@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.cache.exact import Hit
 from gateway.cache.lease import Claims
-from gateway.ports import Clock, StoreUnavailable
+from gateway.ports import StoreUnavailable
 from gateway.semantic.again import Background, Run, answered, asked_again
 from gateway.trail import Ask, Trail
 from router.facts import DoorLimits
@@ -24,7 +24,6 @@ class Refresher:
 
     claims: Claims
     background: Background
-    clock: Clock
     limits: DoorLimits
 
     def told(self, ask: Ask, trail: Trail, hit: Hit, *, run: Run) -> None:
@@ -33,7 +32,7 @@ class Refresher:
         after_s = route_class.route.cache.refresh_after_s if route_class is not None else None
         if after_s is None or hit.age_s < after_s or trail.cache != "hit" or ask.origin == "refresh":
             return
-        again = asked_again(ask, clock=self.clock, limits=self.limits, text=None, keep=True)
+        again = asked_again(trail, limits=self.limits, text=None, keep=True)
         if again is not None:
             self.background.begin(self._refresh(again, trail.key, run), name="soft-refresh")
 

@@ -9,12 +9,11 @@ import asyncio
 from collections import defaultdict
 from typing import Final
 
-from gateway.cache.semantic.classes import Classes, OpenClass
+from gateway.cache.semantic.classes import OpenClass
 from gateway.cache.semantic.figures import ClassFigures, figures_of
 from gateway.cache.semantic.index.local import LocalIndex
-from gateway.cache.semantic.index.vector_set import VectorSetIndex
+from gateway.cache.semantic.tier import TierParts
 from gateway.metrics import Metrics
-from gateway.ports import Clock
 from gateway.semantic.again import Background
 
 WATCH_S: Final = 5.0
@@ -25,20 +24,12 @@ _ENOUGH: Final = 10
 class SemanticWatch:
     """One worker's. Remembers what it has counted, and each class's last figures."""
 
-    def __init__(
-        self,
-        classes: Classes,
-        *,
-        index: LocalIndex | VectorSetIndex,
-        background: Background,
-        metrics: Metrics,
-        clock: Clock,
-    ) -> None:
-        self._classes = classes
-        self._index = index
+    def __init__(self, parts: TierParts, background: Background, *, metrics: Metrics) -> None:
+        self._classes = parts.classes
+        self._index = parts.index
+        self._clock = parts.clock
         self._background = background
         self._metrics = metrics
-        self._clock = clock
         self._figures: dict[str, ClassFigures] = {}
 
     async def look(self) -> None:

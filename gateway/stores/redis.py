@@ -85,9 +85,11 @@ class RedisStore:
     async def get_or_claim(self, key: str, claim: str, token: bytes, *, ttl_s: float) -> tuple[bytes | None, bool]:
         """Claim `claim` unless somebody has, then get `key`; return its value and whether the claim is ours.
 
-        One round trip, for keys of one slot. Raises StoreUnavailable, after which the claim may be ours."""
-        claimed, value = await self._ask_all((_claim(claim, token, ttl_s), ("GET", key)))
-        return optional(value), claimed is not None
+        One round trip, for keys of one slot. A server without room for the claim still reads: nobody waits for nobody
+        then, and the claim counts as ours. Raises StoreUnavailable, after which it may be."""
+        get: Command = ("GET", key)
+        claimed, value = await self._replies((_claim(claim, token, ttl_s), get))
+        return optional(_accepted(get, value)), claimed is not None
 
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Store for `ttl_s` seconds, replacing; 0 or less only deletes. Raises StoreUnavailable."""
@@ -185,6 +187,10 @@ class RedisStore:
     async def _ask_all(self, commands: Sequence[Command]) -> list[object]:
         if not commands:
             return []
+        replies = await self._replies(commands)
+        return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
+
+    async def _replies(self, commands: Sequence[Command]) -> Sequence[object]:
         started_s = self._clock.monotonic()  # uvloop's own time stands still for a millisecond
         try:
             replies = await self._lane.ask(*commands)
@@ -192,7 +198,7 @@ class RedisStore:
             self._note(commands, started_s, None)
             raise
         self._note(commands, started_s, replies)
-        return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
+        return replies
 
     def _post(self, command: Command) -> None:
         started_s = self._clock.monotonic()

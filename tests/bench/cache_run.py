@@ -28,7 +28,7 @@ NEAR = 0.75
 REQUESTS_PER_DAY = 4000
 CALL_NANOUSD = 200_000
 """What an answer costs; saved by a hit, paid for a label whose answer nobody waited for."""
-LOOK_EVERY = 500
+LOOK_EVERY = 2000
 COUNT_EVERY = 25
 """Requests between two counts, as a worker says them once in a while."""
 _DAY_S = 86_400.0

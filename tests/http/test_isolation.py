@@ -75,9 +75,7 @@ class Tenants:
 
     async def ask(self, setting: Setting, question: str) -> str:
         """Ask as that tenant and return what the cache said."""
-        answer = await self.gateway.post(
-            "/v1/chat/completions", setting.body(question), **self.headers[setting.tenant]
-        )
+        answer = await self.gateway.post("/v1/chat/completions", setting.body(question), **self.headers[setting.tenant])
         assert answer.status == 200, answer.body
         return answer.headers["x-foreword-cache"]
 

@@ -24,8 +24,8 @@ CUTS: Final = tuple(math.log((1 - wrong) / wrong) for wrong in WRONG_AT_CUT)
 """The same as log odds of right, ascending."""
 WINDOW_LABELS: Final = 4000
 """A window ends here; the next one was begun at its half, so that a window in use holds 2,000 to 4,000 labels."""
-_COUNTED_FROM: Final = 4
-"""The cut from which labels count toward the window's end: those of hopeless pairs must not push out the others."""
+PROMISING: Final = 4
+"""The cut from which labels count toward the window's end, and are worth a second look: P(right) of 0.8."""
 _LIKELY: Final = 2.0
 """Hits at the cut are about so many times worse than the average above it."""
 
@@ -106,7 +106,7 @@ def with_label(windows: Rolling, log_odds: float, different: float, *, is_new_pa
     following = windows.following
     if _is_half_full(current):
         following = _plus(following, pairs=seen * is_new_pair, labels=seen, wrong=seen * different)
-    if current.labels[_COUNTED_FROM:].sum() >= WINDOW_LABELS:
+    if current.labels[PROMISING:].sum() >= WINDOW_LABELS:
         return Rolling(current=following, following=empty_window())
     return Rolling(current=current, following=following)
 
@@ -174,7 +174,7 @@ def _levels(promise: Promise) -> tuple[float, ...]:
 
 
 def _is_half_full(window: Window) -> bool:
-    return float(window.labels[_COUNTED_FROM:].sum()) >= WINDOW_LABELS / 2
+    return float(window.labels[PROMISING:].sum()) >= WINDOW_LABELS / 2
 
 
 def _stratum(window: Window, low: int, high: int) -> Stratum:

@@ -43,7 +43,7 @@ def _answering(gateway: Gateway, *vectors: list[float]) -> None:
         "data": [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)],
         "usage": {"prompt_tokens": 9, "total_tokens": 9},
     }
-    gateway.provider.always("*", Reply(body=body))
+    gateway.provider.always("*", Reply(body=json.dumps(body)))
 
 
 async def test_a_vector_has_unit_norm_and_its_cost_is_booked_to_the_caller(gateway: Gateway) -> None:

@@ -8,11 +8,20 @@ import numpy as np
 import pytest
 
 from gateway.cache.semantic import cuts
-from gateway.cache.semantic.events import Labelled, Reopened
+from gateway.cache.semantic.events import AskedTwice, Labelled, Reopened
 from gateway.cache.semantic.features import PRIOR, is_refused
 from gateway.cache.semantic.figures import figures_of
-from gateway.cache.semantic.gate import FIRST_HITS, Serve, Withhold, decide, floor_share, sampling_share, score
-from gateway.cache.semantic.state import begin
+from gateway.cache.semantic.gate import (
+    FIRST_HITS,
+    SHARE_WHILE_FEW,
+    Serve,
+    Withhold,
+    decide,
+    floor_share,
+    sampling_share,
+    score,
+)
+from gateway.cache.semantic.state import begin, is_frozen
 from policies.rules import SemanticRules
 from tests.unit.gateway.cache.semantic.labels import COST, Traffic, pair
 
@@ -77,7 +86,11 @@ def test_the_bound_on_requests_binds_where_hits_are_many() -> None:
 
 def test_all_of_the_first_hits_are_asked_again_and_then_a_sample(opened: Traffic) -> None:
     assert sampling_share(replace(opened.state, hit_labels=FIRST_HITS - 1), RULES) == 1.0
-    assert sampling_share(replace(opened.state, hit_labels=FIRST_HITS), RULES) == RULES.sample
+    after = replace(opened.state, hit_labels=FIRST_HITS)
+    assert sampling_share(after, RULES) == SHARE_WHILE_FEW
+    window = after.windows.current
+    many = replace(after, windows=replace(after.windows, current=replace(window, labels=window.labels + 1000)))
+    assert sampling_share(many, RULES) == RULES.sample
 
 
 def test_hits_that_turn_wrong_close_the_class_within_the_stated_delay(opened: Traffic) -> None:
@@ -125,6 +138,22 @@ def test_a_spent_budget_samples_nothing_and_never_opens_a_class() -> None:
     traffic.ask(1000)
     assert traffic.state.totals.label_cost_nanousd <= 6 * COST
     assert traffic.hits == 0
+
+
+def test_no_budget_is_a_spent_budget_on_every_day() -> None:
+    none = SemanticRules(label_budget_nanousd_day=0)
+    assert is_frozen(begin(PRIOR), none, at_s=0.0)
+    assert is_frozen(begin(PRIOR), none, at_s=1e9)
+
+
+def test_the_budget_is_a_days_and_late_events_count_for_today(opened: Traffic) -> None:
+    traffic = copied(opened, rules=SemanticRules(label_budget_nanousd_day=2 * COST))
+    today = 86_400.0 * 900
+    traffic.tell(AskedTwice(0.0, today, COST))
+    assert not is_frozen(traffic.state, traffic.rules, at_s=today)
+    traffic.tell(AskedTwice(0.0, today - 86_400.0, COST))
+    assert is_frozen(traffic.state, traffic.rules, at_s=today)
+    assert not is_frozen(traffic.state, traffic.rules, at_s=today + 86_400.0)
 
 
 def test_a_spent_budget_lets_a_serving_class_tighten_but_not_loosen(opened: Traffic) -> None:

@@ -1,4 +1,4 @@
-"""What the flow writes down of a request: where its answer came from, and the answer as it is stored.
+"""The answer of a request's own call as the cache keeps it, where it is good enough to be told again.
 
 Decides nothing and does no I/O.
 """
@@ -7,32 +7,11 @@ from __future__ import annotations
 
 from gateway.cache.admission import is_good
 from gateway.cache.codec import StoredAnswer
-from gateway.cache.exact import Hit
 from gateway.cache.flight import Flight
-from gateway.cache.lease import Elsewhere, Lease
 from gateway.cache.semantic.scope import attachment_hash
-from gateway.outcome import CacheStatus, CacheTier
-from gateway.trail import Ask, Trail
+from gateway.trail import Trail
 from policies.model import Plan, RouteClass
 from router.types import Finished
-
-
-def note(
-    ask: Ask,
-    trail: Trail,
-    found: Hit | Flight | Lease | Elsewhere | None,
-    *,
-    cache: CacheStatus = "hit",
-    tier: CacheTier | None = None,
-) -> None:
-    """Note what was found for a request; `cache` and `tier` are those of a stored answer."""
-    if isinstance(found, Flight):
-        trail.cache, trail.tier = "joined", "inflight"
-    elif isinstance(found, Hit):
-        trail.cache, trail.age_s, trail.stored = cache, found.age_s, found.answer
-        trail.tier = tier or ("segment" if ask.is_segment else found.tier)
-    else:
-        trail.cache = "miss"
 
 
 def made_answer(trail: Trail, flight: Flight) -> StoredAnswer | None:

@@ -1,0 +1,14 @@
+"""Stands for Redis where the gateway has none: budgets and rollouts then work from what one process knows."""
+
+from __future__ import annotations
+
+from gateway.lane import Command
+from gateway.ports import StoreUnavailable
+
+
+class NoRedis:
+    """Runs nothing."""
+
+    async def run(self, *commands: Command) -> list[object]:
+        """Raise StoreUnavailable."""
+        raise StoreUnavailable(f"there is no Redis to run {commands[0][0]!s} in")

@@ -1,0 +1,153 @@
+"""A provider call for a request that no tier could answer: decide, reserve, begin; when it ends settle and store.
+
+Speaks no HTTP and looks nothing up: the flow did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Final
+
+import msgspec
+
+from gateway.budgets.desk import Hold
+from gateway.budgets.meters import Who
+from gateway.budgets.spending import Spending
+from gateway.cache.admission import may_join
+from gateway.cache.flight import Flight
+from gateway.cache.lease import Lease
+from gateway.cascade import cascaded
+from gateway.errors import RequestFailed, from_no_candidate
+from gateway.made import made_answer
+from gateway.outcome import Origin
+from gateway.parts import Parts
+from gateway.semantic.again import Run
+from gateway.trail import Ask, Trail
+from policies.arrange import service_tier
+from policies.decide import choose, match
+from policies.model import NoCandidate, Plan, RouteClass, View
+from router.types import AnswerEvent, Priority, Usage
+
+_PRIORITY: Final[Mapping[Origin, Priority]] = {
+    "warmer": "warm",
+    "cache": "warm",
+    "shadow": "warm",
+    "refresh": "refresh",
+}
+
+
+class Launcher:
+    """See the module. One per worker; holds no state of its own. `run` is Flow.run, for what the cache asks again."""
+
+    def __init__(self, parts: Parts, run: Run) -> None:
+        self._parts = parts
+        self._run = run
+
+    def match(self, ask: Ask, trail: Trail) -> RouteClass:
+        """Find the version of the policy that serves this session, and the route."""
+        policy = self._parts.book.current().for_tenant(ask.caller.tenant)
+        policy, trail.arm = self._parts.rollouts.version_for(policy, trail.facts.session or ask.request_id)
+        trail.policy = policy
+        trail.route_class = match(policy, trail.facts)
+        return trail.route_class
+
+    def plan(self, ask: Ask, trail: Trail) -> Plan:
+        """Decide without calling anybody (also the dry run). Raises RequestFailed where no model may serve."""
+        parts = self._parts
+        route_class = trail.route_class or self.match(ask, trail)
+        view = View(catalogue=parts.deployments.catalogue(), unhealthy=parts.unhealthy(), draw=parts.rng.random())
+        plan = choose(route_class, view)
+        if isinstance(plan, NoCandidate):
+            raise from_no_candidate(plan)
+        deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)
+        trail.plan = msgspec.structs.replace(
+            plan,
+            assemble=plan.assemble or ask.assemble,
+            deadline_s=deadline_s,
+            service_tier=service_tier(route_class.route, deadline_s),
+        )
+        return trail.plan
+
+    async def flight(self, ask: Ask, trail: Trail, lease: Lease | None) -> Flight:
+        """Begin the call, or join one that somebody began meanwhile. Raises RequestFailed; then, and on cancel, the
+        lease is given up and nothing stays reserved."""
+        try:
+            hold = await self._hold(ask, trail, self.plan(ask, trail))
+        except (RequestFailed, asyncio.CancelledError):
+            self.give_up(lease)
+            raise
+        begun = self._parts.inflight.find(trail.key) if trail.key and hold.reservation is not None else None
+        if begun is not None and trail.route_class is not None and may_join(begun, trail.route_class):
+            # Somebody else began the same call while this one reserved.
+            self._parts.desk.settle(hold, cost_nanousd=0, usage=Usage())
+            self.give_up(lease)
+            trail.note(begun)
+            return begun
+        return self._start(ask, trail, lease, hold)
+
+    async def _hold(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
+        """Reserve what the call may cost; the plan may come back narrower. Raises RequestFailed."""
+        policy, route_class = trail.policy, trail.route_class
+        if policy is None or route_class is None or not (policy.budgets or policy.rates):
+            return Hold(plan=plan)
+        who = Who(tenant=ask.caller.tenant, key_id=ask.caller.key_id, session=trail.facts.session)
+        spending = ask.spending or Spending()
+        hold = await self._parts.desk.hold(policy, route_class, plan, ask.request, who=who, spending=spending)
+        trail.plan = hold.plan
+        return hold
+
+    def _start(self, ask: Ask, trail: Trail, lease: Lease | None, hold: Hold) -> Flight:
+        plan = hold.plan
+        trail.is_leader = True
+        events = self._events(ask, trail, plan)
+        # A call that may not be stored is not shared either: its caller asked for an answer of its own.
+        key = trail.key if trail.key and not ask.cache_control.no_store else None
+        # Others may join, whose deadlines are later than this caller's: the route's bounds the call itself.
+        longest_s = trail.route_class.route.deadline_s if trail.route_class is not None else plan.deadline_s
+        groups = frozenset(plan.candidates)
+        flight = self._parts.inflight.start(key, events, deadline_s=longest_s, groups=groups)
+        trail.flight = flight
+        flight.when_done(lambda: self._ended(ask, trail, flight, lease, hold))
+        return flight
+
+    def _events(self, ask: Ask, trail: Trail, plan: Plan) -> AsyncGenerator[AnswerEvent, None]:
+        attempts, tenant = self._parts.attempts, ask.caller.tenant
+        priority = _PRIORITY.get(ask.origin, "interactive")
+        if plan.cascade is None:
+            return attempts.run(
+                ask.request,
+                plan,
+                traceparent=ask.traceparent,
+                journal=trail.journal,
+                priority=priority,
+                tenant=tenant,
+            )
+        return cascaded(
+            attempts,
+            ask.request,
+            plan,
+            plan.cascade,
+            traceparent=ask.traceparent,
+            journal=trail.journal,
+            priority=priority,
+            tenant=tenant,
+        )
+
+    def _ended(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None, hold: Hold) -> None:
+        self._parts.desk.settle(hold, cost_nanousd=trail.cost_nanousd(), usage=trail.usage())
+        self._keep(ask, trail, flight, lease)
+
+    def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
+        answer = made_answer(trail, flight)
+        if answer is not None and flight.key is not None:
+            self._parts.exact.keep(flight.key, answer)
+            # Stored before the lease is given up: who waits for that must then find the answer.
+            self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
+            self._parts.semantic.learn(trail, answer, run=self._run)
+        self.give_up(lease)
+
+    def give_up(self, lease: Lease | None) -> None:
+        """Let whoever waits for this call make it: there will be none, or it has ended."""
+        if lease is not None:
+            self._parts.leases.give_up(lease)

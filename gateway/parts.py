@@ -1,0 +1,42 @@
+"""What the flow is wired from. Owned by app.py; holds no state of a request."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.budgets.desk import Desk
+from gateway.cache.exact import ExactCache
+from gateway.cache.inflight import InFlight
+from gateway.cache.lease import Leases
+from gateway.ports import Clock
+from gateway.rollout.rollouts import Rollouts
+from gateway.semantic.hook import SemanticHook
+from gateway.semantic.refresh import Refresher
+from gateway.trail import Sink
+from policies.book import PolicyBook
+from policies.prices import Price
+from router.attempts import Attempts
+from router.ports import Deployments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """See the module."""
+
+    book: PolicyBook
+    deployments: Deployments
+    unhealthy: Callable[[], frozenset[str]]
+    price_of: Callable[[str], Price | None]
+    attempts: Attempts
+    rollouts: Rollouts
+    desk: Desk
+    exact: ExactCache
+    inflight: InFlight
+    leases: Leases
+    semantic: SemanticHook
+    refresher: Refresher
+    clock: Clock
+    sink: Sink
+    rng: random.Random
