@@ -204,9 +204,9 @@ class Flow:
         return found
 
     def _here(self, ask: Ask, key: str) -> Hit | Flight | None:
-        """Look into this worker alone: calls in flight, then answers in memory."""
+        """Look into this worker alone: answers in memory, then calls in flight, which may be renewing them."""
         parts = self._parts
-        return parts.inflight.find(key) or parts.exact.peek(key, max_age_s=ask.cache_control.max_age_s)
+        return parts.exact.peek(key, max_age_s=ask.cache_control.max_age_s) or parts.inflight.find(key)
 
     def _left_s(self, ask: Ask) -> float | None:
         """What is left of the caller's own deadline; whoever joins the call keeps theirs."""

@@ -218,12 +218,7 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
     for tier in _TIERS:
         yield "foreword_cache_hit_age_seconds", (tier,)
         yield from (("foreword_cache_lookups", (tier, found)) for found in ("hit", "miss"))
-    for by in SEMANTIC_REFUSALS:
-        yield "foreword_semantic_refusals", (by,)
-    for name in ("foreword_semantic_dropped_work", "foreword_embedder_failures"):
-        yield name, ()
-    yield "foreword_semantic_similarity", ()
-    yield "foreword_embedder_duration_seconds", ()
+    yield from _semantic_zeros()
     for operation in REDIS_OPERATIONS:
         yield "foreword_redis_duration_seconds", (operation,)
         yield "foreword_redis_failures", (operation,)
@@ -239,6 +234,15 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield from (("foreword_budget_refusals", (policy, reason)) for reason in sorted(BUDGET_REASONS))
     for result in ("loaded", "rejected"):
         yield "foreword_policy_reloads", (result,)
+
+
+def _semantic_zeros() -> Iterator[tuple[str, tuple[str, ...]]]:
+    for by in SEMANTIC_REFUSALS:
+        yield "foreword_semantic_refusals", (by,)
+    for name in ("foreword_semantic_dropped_work", "foreword_embedder_failures"):
+        yield name, ()
+    yield "foreword_semantic_similarity", ()
+    yield "foreword_embedder_duration_seconds", ()
 
 
 def level_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.cache.semantic.classes import OpenClass
+from gateway.cache.semantic.cuts import CUTS
 from gateway.cache.semantic.events import AskedTwice, Counted, Labelled
 from gateway.cache.semantic.features import NAMES
 from gateway.semantic.build import Semantic
@@ -20,8 +21,8 @@ routes:
 """
 FIRST = "what is the best way to learn the guitar quickly"
 AGAIN = "what is the best way to learn the guitar very quickly"
-NOISE = 4.0
-"""Log odds of the labels that open a class here: pairs from such odds up are served."""
+DOUBTFUL = ("failed_scope", "failed_wording", "failed_form", "failed_tense")
+"""Guards whose refusal the class's model weighs: here it has learned that such pairs were wrong."""
 
 
 def policy(*, sample: float = 0.001) -> str:
@@ -68,9 +69,11 @@ async def open_class(gateway: Gateway, *, labels: int = 400) -> OpenClass:
 
 
 def right_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
-    """Return labels of pairs that look like a near rewording and were right, and a measured noise of nothing."""
+    """Return labels: near rewordings were right at every score, refused pairs wrong, and there is no noise."""
     near = {"one": 1.0, "similarity": 0.5, "content_jaccard": 1.0, "word_jaccard": 0.9, "unrefused": 1.0}
     features = tuple(near.get(name, 0.0) for name in NAMES)
+    refused = {"one": 1.0, "similarity": 0.9, "content_jaccard": 0.4, "word_jaccard": 0.4}
+    lessons = [tuple({**refused, name: 1.0}.get(one, 0.0) for one in NAMES) for name in DOUBTFUL]
     labels: list[Labelled | AskedTwice | Counted] = [AskedTwice(different=0.0, at_s=0.0) for _ in range(200)]
     labels.append(Counted(requests=10 * count, hits=(0,) * 16, saved_nanousd=0, at_s=0.0))
     labels += [
@@ -78,11 +81,23 @@ def right_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
             answer_id=f"seed-{number}",
             question=f"question-{number}",
             features=features,
-            log_odds=NOISE,
+            log_odds=CUTS[number % len(CUTS)] + 0.01,
             different=0.0,
             was_hit=False,
             at_s=0.0,
         )
         for number in range(count)
+    ]
+    labels += [
+        Labelled(
+            answer_id=f"wrong-{number}",
+            question=f"question-{number}",
+            features=lessons[number % len(lessons)],
+            log_odds=-2.0,
+            different=1.0,
+            was_hit=False,
+            at_s=0.0,
+        )
+        for number in range(count // 4)
     ]
     return labels
