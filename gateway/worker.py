@@ -87,7 +87,7 @@ async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Se
     built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services, built.spend), name="policy-reload")
     built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
     built.hints.start(built.supervisor)
-    built.semantic.start(built.supervisor)
+    await built.semantic.start(built.supervisor)
     built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
     built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")
     table = CLIENT if ops_sockets else (*CLIENT, *OPS)

@@ -74,8 +74,9 @@ class Semantic:
         """The classes of this worker, None where the tier is off."""
         return None if self.hook.tier is None else self.hook.tier.parts.classes
 
-    def start(self, supervisor: Supervisor) -> None:
-        """Begin the work that keeps it true; needs a running loop."""
+    async def start(self, supervisor: Supervisor) -> None:
+        """Begin the work that keeps it true, before the first request: who withdraws must know of this worker."""
+        await self.listen()
         supervisor.every(LISTEN_S, self.listen, name="withdrawals")
         if self.embedder is not None:
             self.embedder.start()
