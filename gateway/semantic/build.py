@@ -32,6 +32,7 @@ from gateway.semantic.again import Background
 from gateway.semantic.hook import SemanticHook
 from gateway.semantic.refresh import Refresher
 from gateway.semantic.watch import WATCH_S, SemanticWatch
+from gateway.setting_types import LITELLM_EMBEDDER
 from gateway.settings import Settings
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
@@ -140,6 +141,8 @@ def make_semantic(
 
 
 def _embedder(found: Surroundings) -> EmbedderClient | None:
+    if found.settings.embedder.startswith(LITELLM_EMBEDDER):
+        log.warning("the semantic cache is off", why=f"{found.settings.embedder}: only minilm is wired so far")
     return local_embedder(
         found.settings, supervisor=found.supervisor, clock=found.clock, on_transition=_tell_transition
     )

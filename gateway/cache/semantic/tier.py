@@ -6,11 +6,12 @@ entry of its own (cache.md). The one owner of these steps. Speaks to no provider
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from gateway.cache.admission import may_serve
@@ -43,6 +44,7 @@ NEAR: Final = 0.75
 """Cosine from which a neighbour is worth comparing answers with (tests/bench/cache_run.py)."""
 NEIGHBOURS: Final = 8
 _REMEMBERED: Final = 4096
+_LONG_BYTES: Final = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,9 @@ class SemanticTier:
         Waits no longer than the embedder's and the store's own bounds; cancel leaves nothing behind.
         """
         rules = EntryRules(cache=asked.route_class.route.cache)
-        question = question_of(asked.request, rules, opted_in=asked.opted_in)
+        read = partial(question_of, asked.request, rules, opted_in=asked.opted_in)
+        # Telling a question from a long text takes milliseconds.
+        question = await asyncio.to_thread(read) if len(asked.request.body) > _LONG_BYTES else read()
         if isinstance(question, Ineligible):
             return Looked(refused=f"ineligible:{question.reason}")
         try:
