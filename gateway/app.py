@@ -42,7 +42,9 @@ from gateway.rollout.rollouts import Rollouts
 from gateway.rollout.state import RolloutState
 from gateway.semantic.build import Semantic, Surroundings, make_semantic
 from gateway.settings import Settings, metrics_dir
+from gateway.shadow import Shadows
 from gateway.spend_tasks import SpendTasks
+from gateway.stickiness import Stickiness
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
@@ -105,7 +107,6 @@ def build(
         semantic=semantic,
         watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
         spend=spend,
-        runners=[],
     )
 
 
@@ -128,6 +129,14 @@ def _parts(
         price_of={deployment.id: deployment.price for deployment in deployments.usable}.get,
         attempts=attempts,
         rollouts=spend.rollouts,
+        shadows=Shadows(
+            spend.budgets,
+            clock,
+            catalogue=deployments.catalogue,
+            supervisor=around.supervisor,
+            rng=random.Random(seed),
+        ),
+        stickiness=Stickiness(around.store, clock),
         desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=most),
         exact=semantic.exact,
         inflight=InFlight(around.supervisor, history_bytes=history_bytes, heartbeat_s=settings.heartbeat_s),

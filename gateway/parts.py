@@ -14,6 +14,8 @@ from gateway.ports import Clock
 from gateway.rollout.rollouts import Rollouts
 from gateway.semantic.hook import SemanticHook
 from gateway.semantic.refresh import Refresher
+from gateway.shadow import Shadows
+from gateway.stickiness import Stickiness
 from gateway.trail import Sink
 from policies.book import PolicyBook
 from policies.prices import Price
@@ -32,6 +34,8 @@ class Parts:
     attempts: Attempts
     rollouts: Rollouts
     desk: Desk
+    shadows: Shadows
+    stickiness: Stickiness
     exact: ExactCache
     inflight: InFlight
     leases: Leases
