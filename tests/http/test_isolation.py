@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import pytest
 
 from gateway.cache.semantic.types import Embedded, TooLong
@@ -142,7 +143,7 @@ class _Magnet(HashingEncoder):
         if isinstance(found, TooLong) or isinstance(everywhere, TooLong):
             return found
         vector = everywhere.vector * 20 + found.vector * 0.5
-        return Embedded(vector=vector / (vector @ vector) ** 0.5, tokens=found.tokens)
+        return Embedded(vector=(vector / np.linalg.norm(vector)).astype(np.float32), tokens=found.tokens)
 
 
 BAIT: Final = (

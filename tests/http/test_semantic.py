@@ -176,8 +176,8 @@ async def test_without_vectors_requests_go_on_and_say_so(start_gateway: StartGat
     ],
 )
 async def test_what_may_not_enter_says_why(gateway: Gateway, fields: dict[str, object], why: str) -> None:
-    text = fields.pop("text", FIRST)
-    await gateway.chat(str(text), **fields)
+    asked = {"model": "small", "messages": [{"role": "user", "content": fields.get("text", FIRST)}], **fields}
+    await gateway.post("/v1/chat/completions", asked)
     assert gateway.outcomes[-1].semantic == why
 
 
