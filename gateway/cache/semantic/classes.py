@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote
@@ -156,9 +157,12 @@ class Classes:
                 await self._exchange(found)
 
     async def close(self) -> None:
-        """Tell what has not been told yet."""
+        """Tell what has not been told yet, and leave a snapshot: who starts next begins with it, not with the log."""
         for found in self:
             await self._exchange(found)
+            if found.opening is None:
+                with suppress(StoreUnavailable):
+                    await found.shared.save()
 
     async def _begin(self, found: OpenClass) -> None:
         try:
