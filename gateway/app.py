@@ -11,18 +11,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 import uvloop
 
+from gateway.archive import Archive
 from gateway.breaker_hints import SharedHints
 from gateway.budgets.away import NoRedis
 from gateway.budgets.books import Budgets
 from gateway.budgets.desk import Desk
-from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
+from gateway.cache.semantic.types import Embedder
 from gateway.clock import SystemClock
 from gateway.documents import Documents
 from gateway.flow import Flow
@@ -45,6 +47,7 @@ from gateway.parts import Parts
 from gateway.pipelines.spec import shipped_pipelines
 from gateway.rollout.rollouts import Rollouts
 from gateway.rollout.state import RolloutState
+from gateway.semantic.build import Semantic, Surroundings, make_semantic
 from gateway.settings import Settings, metrics_dir
 from gateway.shadow import Shadows
 from gateway.spend_tasks import SpendTasks
@@ -67,6 +70,16 @@ from router.ports import Backend
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """The parts that learn from what passes."""
+
+    attempts: Attempts
+    spend: SpendTasks
+    semantic: Semantic
+    learning: Learning
+
+
 def run_worker(settings: Settings, inherited: Inherited, *, tell_ready: TellReady) -> int:
     """Serve on the inherited sockets until SIGTERM, SIGINT or RETIRE, then drain and return the exit code."""
     access_log = configure_logs(settings.log_level)
@@ -79,36 +92,29 @@ def run_worker(settings: Settings, inherited: Inherited, *, tell_ready: TellRead
     return 0
 
 
-def build(settings: Settings, documents: Documents, *, access_log: Callable[[Outcome], None], seed: int) -> Worker:
+def build(
+    settings: Settings,
+    documents: Documents,
+    *,
+    access_log: Callable[[Outcome], None],
+    seed: int,
+    embedder: Embedder | None = None,
+) -> Worker:
     """Make and wire every part. Reads the shipped pipelines (blocking), opens no connection."""
     clock, rng = SystemClock(), random.Random(seed)
     supervisor = Supervisor(clock=clock, on_crash=report_crash)
     book, deployments = documents.book, _deployments(settings, documents)
     metrics = _metrics(book, deployments)
     store, ledger = _stored(settings, clock, supervisor, metrics)
-    backends, prices = _backends(settings, clock, deployments), _prices(deployments)
-    limits, hints = waits_of(settings), SharedHints(store, clock=clock, known=prices)
+    backends, limits = _backends(settings, clock, deployments), waits_of(settings)
+    hints = SharedHints(store, clock=clock, known=[one.id for one in deployments.usable])
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
     learning, spend = Learning.of(store, clock, space=NO_EMBEDDER), _spend_tasks(settings, store, clock, book, metrics)
-    parts = Parts(
-        book=book,
-        deployments=deployments,
-        unhealthy=deployments.unhealthy,
-        price_of=prices.get,
-        attempts=attempts,
-        rollouts=spend.rollouts,
-        shadows=Shadows(spend.budgets, clock, catalogue=deployments.catalogue, supervisor=supervisor, rng=rng),
-        stickiness=Stickiness(store, clock),
-        desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=limits.max_attempts),
-        exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
-        inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes, heartbeat_s=settings.heartbeat_s),
-        leases=Leases(store, clock, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
-        clock=clock,
-        sink=_sink(metrics, access_log, ledger, spend.rollouts.record, learning.record),
-        rng=random.Random(seed),
-        learning=learning,
-        archive=ledger.archive,
-    )
+    around = Surroundings(settings=settings, store=store, supervisor=supervisor, clock=clock, metrics=metrics)
+    semantic = make_semantic(around, catalogue=deployments.catalogue, seed=seed, embedder=embedder)
+    sink = _sink(metrics, access_log, ledger, spend.rollouts.record, learning.record)
+    learnt = Learnt(attempts=attempts, spend=spend, semantic=semantic, learning=learning)
+    parts = _parts(around, (deployments, book), learnt, archive=ledger.archive, sink=sink, seed=seed)
     return Worker(
         services=_services(settings, parts, deployments, store, metrics, ledger),
         supervisor=supervisor,
@@ -117,8 +123,50 @@ def build(settings: Settings, documents: Documents, *, access_log: Callable[[Out
         backends=backends,
         inflight=parts.inflight,
         hints=hints,
+        semantic=semantic,
         watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
         spend=spend,
+    )
+
+
+def _parts(
+    around: Surroundings,
+    routing: tuple[LiteLLMDeployments, PolicyBook],
+    learnt: Learnt,
+    *,
+    archive: Archive,
+    sink: Callable[[Outcome], None],
+    seed: int,
+) -> Parts:
+    settings, clock, (deployments, book) = around.settings, around.clock, routing
+    spend, semantic = learnt.spend, learnt.semantic
+    most, history_bytes = waits_of(settings).max_attempts, settings.max_answer_bytes
+    return Parts(
+        book=book,
+        deployments=deployments,
+        unhealthy=deployments.unhealthy,
+        price_of=_prices(deployments).get,
+        attempts=learnt.attempts,
+        rollouts=spend.rollouts,
+        shadows=Shadows(
+            spend.budgets,
+            clock,
+            catalogue=deployments.catalogue,
+            supervisor=around.supervisor,
+            rng=random.Random(seed),
+        ),
+        stickiness=Stickiness(around.store, clock),
+        desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=most),
+        exact=semantic.exact,
+        inflight=InFlight(around.supervisor, history_bytes=history_bytes, heartbeat_s=settings.heartbeat_s),
+        leases=Leases(around.store, clock, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
+        semantic=semantic.hook,
+        refresher=semantic.refresher,
+        clock=clock,
+        sink=sink,
+        rng=random.Random(seed),
+        learning=learnt.learning,
+        archive=archive,
     )
 
 
@@ -149,6 +197,7 @@ def _services(
         ),
         book=parts.book,
         desk=parts.desk,
+        store=store,
         deployments=deployments,
         metrics=metrics,
         sink=parts.sink,

@@ -27,6 +27,7 @@ _SETTINGS_OF = {
     "policy": ("policies", "models", "redis_url", "data_dir"),
     "keys": ("redis_url", "data_dir"),
     "report": ("redis_url", "data_dir"),
+    "cache": ("redis_url", "data_dir", "policies", "models"),
 }
 
 
@@ -49,6 +50,8 @@ def run(arguments: Sequence[str]) -> int:
         from gateway.commands.report import report
 
         return report(loaded.settings, span=options.since, by=options.by, as_json=options.json)
+    if options.command == "cache":
+        return _cache(loaded, options)
     return _keys(loaded, options)
 
 
@@ -112,6 +115,18 @@ def _keys(loaded: Loaded, options: argparse.Namespace) -> int:
     return keys.revoke(settings, key_id=options.id, as_json=options.json)
 
 
+def _cache(loaded: Loaded, options: argparse.Namespace) -> int:
+    from gateway.commands import cache
+
+    settings = loaded.settings
+    if options.action == "stats":
+        return cache.stats(settings, as_json=options.json)
+    if options.action == "show":
+        return cache.show(settings, answer_id=options.id, as_json=options.json)
+    chosen = {name: getattr(options, f"select_{name}") for name in cache.SELECTORS}
+    return cache.invalidate(settings, chosen, is_dry_run=not options.yes, as_json=options.json)
+
+
 def _demo(options: argparse.Namespace) -> int:
     from gateway.commands import demo
 
@@ -152,8 +167,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
     policy = policy_actions(add(commands, "policy", "check, show, compare and replay the policies"))
     report = report_options(add(commands, "report", "what was spent and saved, from the ledger"))
     keys = _key_actions(add(commands, "keys", "make, list and revoke gateway keys"))
+    cache = _cache_actions(add(commands, "cache", "show and take back stored answers"))
     _demo_options(add(commands, "demo", "send a debate through the pipeline and show what comes back"))
-    takers = {"serve": (serve,), "warm": (warm,), "policy": policy, "keys": keys, "report": (report,)}
+    takers = {"serve": (serve,), "warm": (warm,), "policy": policy, "keys": keys, "report": (report,), "cache": cache}
     for taker in takers.get(command, ()):
         _add_settings(taker, _SETTINGS_OF[command])
     return parser
@@ -169,6 +185,27 @@ def _key_actions(parser: argparse.ArgumentParser) -> Sequence[argparse.ArgumentP
     revoke = add(actions, "revoke", "end a key, within a second")
     revoke.add_argument("id", help="the key's id, key-…")
     return with_json((create, listed, revoke))
+
+
+def _cache_actions(parser: argparse.ArgumentParser) -> Sequence[argparse.ArgumentParser]:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    stats = add(actions, "stats", "how much is stored, and how every semantic class stands")
+    show = add(actions, "show", "where one answer comes from, and which questions lead to it")
+    show.add_argument("id", help="the answer's key, or its first 8 characters")
+    invalidate = add(actions, "invalidate", "take answers back everywhere; without --yes only count them")
+    for name, text in (
+        ("id", "the answer with this key, or one that begins so"),
+        ("tenant", "this tenant's; alone, all that is known of the tenant's classes goes too"),
+        ("model", "answers of this model group"),
+        ("route", "answers of this route"),
+        ("epoch", "answers stored under this epoch of their route"),
+        ("tag", "answers to requests with this tag, key=value"),
+        ("transcript", "answers about the text with this SHA-256"),
+        ("scope", "answers that questions of this semantic scope lead to"),
+    ):
+        invalidate.add_argument(f"--{name}", dest=f"select_{name}", help=text)
+    invalidate.add_argument("--yes", action="store_true", help="do it; without this only say what would go")
+    return with_json((stats, show, invalidate))
 
 
 def _demo_options(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from gateway.delivery import Reply, deliver, replay
 from gateway.errors import RequestFailed, http_failure
 from gateway.launch import Launcher
 from gateway.parts import Parts
+from gateway.stale import is_too_old, may_stand_in
 from gateway.trail import Ask, Trail
 from policies.model import Plan, RouteClass
 from router.facts import facts_of
@@ -31,13 +32,19 @@ class Flow:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._launcher = Launcher(parts)
+        self._launcher = Launcher(parts, self.run)
 
     async def run(self, ask: Ask) -> Reply:
         """Answer one request. Raises RequestFailed; on cancel the caller has left and the Outcome says so."""
         trail = self.trail(ask)
         try:
-            return await self._answer(ask, trail)
+            try:
+                return await self._answer(ask, trail)
+            except RequestFailed as failure:
+                stale = await self._stale(ask, trail, failure)
+                if stale is None:
+                    raise
+                return stale
         except RequestFailed as failure:
             trail.close_failed(failure)
             failure.is_recorded = True
@@ -75,10 +82,22 @@ class Flow:
         if isinstance(found, Elsewhere):
             found = await self._wait_elsewhere(ask, trail, route_class, found.lease)
         if isinstance(found, Hit):
+            self._parts.refresher.told(ask, trail, found, run=self.run)
             return replay(ask, trail, found)
         flight = trail.flight = found if isinstance(found, Flight) else await self._launcher.flight(ask, trail, found)
         heartbeat_s = self._parts.inflight.heartbeat_s if ask.request.stream else None
         return await deliver(ask, trail, flight.follow(deadline_s=self._left_s(ask), heartbeat_s=heartbeat_s))
+
+    async def _stale(self, ask: Ask, trail: Trail, failure: RequestFailed) -> Reply | None:
+        """Return an answer beyond its time instead of `failure`, where the route allows that (RFC 5861)."""
+        route_class = trail.route_class
+        if route_class is None or not may_stand_in(ask, trail, route_class, failure):
+            return None
+        found = await self._parts.exact.fetch_stale(trail.key, tenant=ask.caller.tenant)
+        if found is None or self._usable(found, route_class) is None or is_too_old(ask, found):
+            return None
+        trail.note(found, cache="stale")
+        return replay(ask, trail, found)
 
     async def _look_up(
         self, ask: Ask, trail: Trail, route_class: RouteClass
@@ -101,8 +120,32 @@ class Flow:
         else:
             found = await self._find(ask, trail.key, route_class)
         trail.note(found)
+        if found is None or isinstance(found, Lease):
+            found = await self._look_near(ask, trail, route_class, found)
         if not isinstance(found, Hit | Flight):
             _refuse_uncached(ask)
+        return found
+
+    async def _look_near(
+        self, ask: Ask, trail: Trail, route_class: RouteClass, lease: Lease | None
+    ) -> Hit | Flight | Lease | None:
+        """Look for another wording's answer; who has waited for that looks for the same request once more."""
+        if route_class.route.cache.semantic is None:
+            return lease
+        try:
+            near = await self._parts.semantic.look_up(ask, trail, route_class, run=self.run)
+        except asyncio.CancelledError:
+            self._launcher.give_up(lease)
+            raise
+        found: Hit | Flight | None = near
+        if near is not None:
+            trail.note(near, cache="semantic-hit", tier="semantic")
+        else:
+            found = self._usable(self._here(ask, trail.key), route_class)
+            trail.note(found)
+        if found is None:
+            return lease
+        self._launcher.give_up(lease)
         return found
 
     async def _find(self, ask: Ask, key: str, route_class: RouteClass) -> Hit | Flight | None:
@@ -167,9 +210,9 @@ class Flow:
         return found
 
     def _here(self, ask: Ask, key: str) -> Hit | Flight | None:
-        """Look into this worker alone: calls in flight, then answers in memory."""
+        """Look into this worker alone: answers in memory, then calls in flight, which may be renewing them."""
         parts = self._parts
-        return parts.inflight.find(key) or parts.exact.peek(key, max_age_s=ask.cache_control.max_age_s)
+        return parts.exact.peek(key, max_age_s=ask.cache_control.max_age_s) or parts.inflight.find(key)
 
     def _left_s(self, ask: Ask) -> float | None:
         """What is left of the caller's own deadline; whoever joins the call keeps theirs."""

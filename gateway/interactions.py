@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.cache.codec import usage_object
+from gateway.cache.semantic.scope import attachment_hash
 from gateway.errors import from_bad_request, http_failure
 from gateway.flow import Flow
 from gateway.keys import Caller
@@ -128,7 +129,9 @@ class Interactions:
             )
         except BadRunRequest as wrong:
             raise from_bad_request(BadRequest(wrong.message, param=wrong.param)) from None
-        return Interaction(request=request, steps=self._steps(posted), posted=posted, owner=self, is_chat=is_chat)
+        return Interaction(
+            request=request, steps=self._steps(posted, request.transcript), posted=posted, owner=self, is_chat=is_chat
+        )
 
     def _pipeline(self, name: str, caller: Caller, *, is_chat: bool) -> Pipeline:
         pipeline = self._pipelines.get(name)
@@ -145,7 +148,7 @@ class Interactions:
             raise http_failure(403, f"this key may not use {model}", code="model_not_allowed", param="model")
         return pipeline
 
-    def _steps(self, posted: Posted) -> FlowSteps:
+    def _steps(self, posted: Posted, transcript: str) -> FlowSteps:
         return FlowSteps(
             flow=self._flow,
             clock=self.clock,
@@ -155,6 +158,7 @@ class Interactions:
             tags=posted.tags,
             cache_control=posted.cache_control,
             traceparent=posted.traceparent,
+            transcript=attachment_hash(transcript),
         )
 
     def close(self, interaction: Interaction, report: PipelineReport | None) -> None:

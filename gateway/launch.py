@@ -6,20 +6,23 @@ Speaks no HTTP and looks nothing up: the flow did.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from typing import Final
 
 import msgspec
 
 from gateway.budgets.desk import Hold
 from gateway.budgets.meters import Who
 from gateway.budgets.spending import Spending
-from gateway.cache.admission import is_good, may_join
-from gateway.cache.codec import StoredAnswer
+from gateway.cache.admission import may_join
 from gateway.cache.flight import Flight
 from gateway.cache.lease import Lease
 from gateway.cascade import cascaded
 from gateway.errors import RequestFailed, from_no_candidate
+from gateway.made import made_answer
+from gateway.outcome import Origin
 from gateway.parts import Parts
+from gateway.semantic.again import Run
 from gateway.stickiness import sticky_key
 from gateway.trail import Ask, Trail
 from policies.arrange import service_tier
@@ -28,12 +31,20 @@ from policies.decision import decided
 from policies.model import NoCandidate, Plan, RouteClass, View
 from router.types import AnswerEvent, Priority, Usage
 
+_PRIORITY: Final[Mapping[Origin, Priority]] = {
+    "warmer": "warm",
+    "cache": "warm",
+    "shadow": "warm",
+    "refresh": "refresh",
+}
+
 
 class Launcher:
-    """See the module. One per worker; holds no state of its own."""
+    """See the module. One per worker; holds no state of its own. `run` is Flow.run, for what the cache asks again."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, run: Run) -> None:
         self._parts = parts
+        self._run = run
 
     def match(self, ask: Ask, trail: Trail) -> RouteClass:
         """Find the version of the policy that serves this session, and the route."""
@@ -79,13 +90,13 @@ class Launcher:
             await self._find_warm(ask, trail)
             hold = await self._hold(ask, trail, self.plan(ask, trail))
         except (RequestFailed, asyncio.CancelledError):
-            self._give_up(lease)
+            self.give_up(lease)
             raise
         begun = self._parts.inflight.find(trail.key) if trail.key else None
         if begun is not None and trail.route_class is not None and may_join(begun, trail.route_class):
             # Somebody else began the same call while this one waited to know its price.
             self._parts.desk.settle(hold, cost_nanousd=0, usage=Usage())
-            self._give_up(lease)
+            self.give_up(lease)
             trail.note(begun)
             return begun
         return self._start(ask, trail, lease, hold)
@@ -126,7 +137,7 @@ class Launcher:
 
     def _events(self, ask: Ask, trail: Trail, plan: Plan) -> AsyncGenerator[AnswerEvent, None]:
         attempts, tenant = self._parts.attempts, ask.caller.tenant
-        priority: Priority = "warm" if ask.origin in ("warmer", "cache", "shadow") else "interactive"
+        priority = _PRIORITY.get(ask.origin, "interactive")
         if plan.cascade is None:
             return attempts.run(
                 ask.request,
@@ -161,32 +172,15 @@ class Launcher:
         return self._start(ask, trail, None, Hold(plan=trail.plan))
 
     def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
-        finished = flight.finished
-        if flight.key is None or finished is None or trail.plan is None or not is_good(ask.request, flight, finished):
-            self._give_up(lease)
-            return
-        ttl_s = trail.plan.cache.exact_ttl_s
-        answer = StoredAnswer(
-            form="sse" if finished.body is None else "json",
-            payload=flight.blocks() if finished.body is None else finished.body,
-            usage_event=finished.usage_event,
-            usage=finished.usage,
-            finish_reasons=finished.finish_reasons,
-            routed_model=finished.deployment.group,
-            response_model=finished.response_model,
-            provider=finished.deployment.provider,
-            is_simulated=finished.deployment.backend == "simulated",
-            cost_nanousd=finished.cost_nanousd,
-            created_at=self._parts.clock.now(),
-            ttl_s=min(ttl_s, ask.cache_control.ttl_s or ttl_s),
-            writer=ask.caller.key_id,
-            policy_version=trail.plan.policy_version,
-        )
-        self._parts.exact.keep(flight.key, answer)
-        # Stored first: who waits for the lease must then find the answer.
-        self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
-        self._give_up(lease)
+        answer = made_answer(trail, flight)
+        if answer is not None and flight.key is not None:
+            self._parts.exact.keep(flight.key, answer)
+            # Stored before the lease is given up: who waits for that must then find the answer.
+            self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
+            self._parts.semantic.learn(trail, answer, run=self._run)
+        self.give_up(lease)
 
-    def _give_up(self, lease: Lease | None) -> None:
+    def give_up(self, lease: Lease | None) -> None:
+        """Let whoever waits for this call make it: there will be none, or it has ended."""
         if lease is not None:
             self._parts.leases.give_up(lease)

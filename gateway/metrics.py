@@ -29,6 +29,7 @@ from gateway.series import (
     LEVELS,
     OTHER,
     REDIS_OPERATIONS,
+    SEMANTIC_REFUSALS,
     KnownLabels,
     closed,
     level_zeros,
@@ -137,6 +138,41 @@ class Metrics:
     def repetitions_refused(self, count: int) -> None:
         """Count repetitions that the shared retry budget refused."""
         self._child("foreword_retry_budget_refusals")(count)
+
+    def semantic_lookup(self, refused: str) -> None:
+        """Count a look for another wording: a hit where nothing refused it. `refused` is tier.Looked's."""
+        self._child("foreword_cache_lookups", "semantic", "miss" if refused else "hit")(1)
+        if refused:
+            self._child("foreword_semantic_refusals", closed(refused.partition(":")[0], SEMANTIC_REFUSALS))(1)
+
+    def semantic_similarity(self, similarity: float) -> None:
+        """Observe the cosine of a hit."""
+        self._child("foreword_semantic_similarity")(similarity)
+
+    def embedded(self, seconds: float, has_failed: bool) -> None:
+        """Observe one question's way to its vector."""
+        self._child("foreword_embedder_duration_seconds")(seconds)
+        if has_failed:
+            self._child("foreword_embedder_failures")(1)
+
+    def semantic_moved(self, route: str, *, labels: int, label_cost_nanousd: int) -> None:
+        """Count what a route's classes have learned since the last time, and what that cost."""
+        name = closed(route, self._known.routes)
+        self._child("foreword_semantic_labels", name)(labels)
+        self._child("foreword_semantic_label_cost_usd", name)(label_cost_nanousd * 1e-9)
+
+    def semantic_levels(self, route: str, *, is_serving: bool, wrong: float, wrong_upper: float) -> None:
+        """Say how a route's worst class stands."""
+        name = closed(route, self._known.routes)
+        self._gauges["foreword_semantic_mode"].labels(name).set(int(is_serving))
+        self._gauges["foreword_semantic_wrong_hits"].labels(name).set(wrong)
+        self._gauges["foreword_semantic_wrong_hits_upper"].labels(name).set(wrong_upper)
+
+    def semantic_held(self, *, entries: int, size_bytes: int, dropped: int) -> None:
+        """Say what the index holds here, and how much work was not begun since the last time."""
+        self._gauges["foreword_semantic_entries"].set(entries)
+        self._gauges["foreword_semantic_bytes"].set(size_bytes)
+        self._child("foreword_semantic_dropped_work")(dropped)
 
     def policy_loaded(self, version: str) -> None:
         """Say that `version` is in force from now on."""

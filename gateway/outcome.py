@@ -13,11 +13,11 @@ from policies.decision import Decision
 from policies.evidence import Arm
 from router.types import AttemptRecord, Usage
 
-Origin = Literal["user", "pipeline", "warmer", "cache", "shadow"]
-"""Who wanted it; `cache` is the cache itself: a question's vector."""
+Origin = Literal["user", "pipeline", "warmer", "cache", "refresh", "shadow"]
+"""Who wanted it; `cache` is the cache itself: a question's vector; `refresh` too: an answer asked for again."""
 Result = Literal["ok", "error", "cancelled"]
 CacheStatus = Literal["hit", "semantic-hit", "joined", "stale", "miss", "bypass"]
-CacheTier = Literal["none", "memory", "redis", "inflight", "segment"]
+CacheTier = Literal["none", "memory", "redis", "inflight", "segment", "semantic"]
 Source = Literal["gateway", "provider"]
 
 
@@ -29,7 +29,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     calls, or those of its steps for a pipeline (whose Outcomes carry `cost_nanousd`, so that no dollar counts twice).
     `arm` is who decided on a route with a quality floor, and `decision` what is needed to decide again
     (policies/decision.py); None where no policy was asked. `overhead_s` is total time minus the time spent waiting for
-    providers and for a slow client.
+    providers and for a slow client. `similarity` and `nearest_key` are of the nearest stored question, `semantic` is
+    why it did not answer (ineligible, a guard, the gate).
     """
 
     request_id: str
@@ -56,6 +57,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     cache_tier: CacheTier = "none"
     cache_key: str = ""
     age_s: float = 0.0
+    similarity: float = 0.0
+    nearest_key: str = ""
+    semantic: str = ""
     input_tokens_estimate: int = 0
     usage: Usage = Usage()
     cost_nanousd: int | None = 0

@@ -14,6 +14,8 @@ from gateway.cache.lease import Leases
 from gateway.knowledge.learning import Learning
 from gateway.ports import Clock
 from gateway.rollout.rollouts import Rollouts
+from gateway.semantic.hook import SemanticHook
+from gateway.semantic.refresh import Refresher
 from gateway.shadow import Shadows
 from gateway.stickiness import Stickiness
 from gateway.trail import Sink
@@ -39,6 +41,8 @@ class Parts:
     exact: ExactCache
     inflight: InFlight
     leases: Leases
+    semantic: SemanticHook
+    refresher: Refresher
     clock: Clock
     sink: Sink
     rng: random.Random

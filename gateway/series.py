@@ -31,6 +31,7 @@ _OVERHEAD_S = (
 _LATENCY_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LAG_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
 _AGE_S = (1, 10, 60, 300, 900, 3600, 14400, 43200, 86400, 604800)
+_SIMILARITY = (0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 1.0)
 _COST_USD = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
 
 _GATEWAY_CODES = (
@@ -51,8 +52,12 @@ ERROR_TYPES = frozenset(
 BUDGET_REASONS = frozenset({"budget_exceeded", "budget_unavailable", "cost_unbounded", "rate_limit_exceeded"})
 """Error codes of the gateway's own budgets and limits; a provider's have another source."""
 REDIS_OPERATIONS = ("get", "put", "delete", "append", "read", "other")
+SEMANTIC_REFUSALS = (
+    *("ineligible", "embedder", "too_long", "store", "class_opening", "empty", "far", "guard", "gate"),
+    *("gone", "not_allowed", "too_old"),
+)
 STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
-_TIERS = ("memory", "redis", "inflight", "segment")
+_TIERS = ("memory", "redis", "inflight", "segment", "semantic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +109,11 @@ COUNTERS = (
     ),
     Series("foreword_errors", "Requests that ended in an error", ("type", "code", "source")),
     Series("foreword_cache_lookups", "Cache look-ups by tier", ("tier", "result")),
+    Series("foreword_semantic_refusals", "Why the semantic tier did not answer", ("by",)),
+    Series("foreword_semantic_labels", "Answers compared for the semantic tier, from classes in use", ("route",)),
+    Series("foreword_semantic_label_cost_usd", "Spent on asking again to measure wrong hits, in USD", ("route",)),
+    Series("foreword_semantic_dropped_work", "Lessons and labels not begun: there were too many at once"),
+    Series("foreword_embedder_failures", "Questions without a vector"),
     Series("foreword_joined_requests", "Requests that shared another's provider call", ("route",)),
     Series("foreword_attempts", "Provider calls", ("provider", "model", "reason", "result")),
     Series("foreword_malformed_events", "Broken events left out of providers' streams", _DEPLOYMENT),
@@ -141,6 +151,8 @@ DISTRIBUTIONS = (
         "foreword_interaction_cost_usd", "What one user interaction cost, its steps included", ("endpoint",), _COST_USD
     ),
     Distribution("foreword_cache_hit_age_seconds", "Age of answers when served", ("tier",), _AGE_S),
+    Distribution("foreword_semantic_similarity", "Cosine of questions answered by another wording", (), _SIMILARITY),
+    Distribution("foreword_embedder_duration_seconds", "Time to a question's vector", (), _LATENCY_S),
     Distribution("gen_ai_client_operation_duration_seconds", "One provider call", (*_CALL, "error_type"), _OPERATION_S),
     Distribution("gen_ai_server_time_to_first_token_seconds", "Provider's first token", _CALL, _FIRST_TOKEN_S),
     Distribution(
@@ -158,6 +170,11 @@ LEVELS = (
     Level("foreword_breaker_state", "0 closed, 1 half open, 2 open: the worst of any worker's", _DEPLOYMENT),
     Level("foreword_in_flight_provider_calls", "Provider calls being worked on", _DEPLOYMENT, "livesum"),
     Level("foreword_queued_provider_calls", "Provider calls waiting for a place", _DEPLOYMENT, "livesum"),
+    Level("foreword_semantic_mode", "1 where a class of the route serves other wordings, else 0", ("route",)),
+    Level("foreword_semantic_wrong_hits", "Best guess of wrong hits per hit, the worst class's", ("route",)),
+    Level("foreword_semantic_wrong_hits_upper", "Its upper 95 % confidence bound, the worst class's", ("route",)),
+    Level("foreword_semantic_entries", "Questions in the workers' memory", (), "livesum"),
+    Level("foreword_semantic_bytes", "Bytes that they take", (), "livesum"),
     Level("foreword_policy_info", "1 for the policy version in force", ("version",)),
     Level("foreword_knowledge_labels", "Judged answers that routing by quality knows of"),
     Level("foreword_rollout_percent", "Sessions under a new version; 0 outside a rollout", ("policy",)),
@@ -190,6 +207,8 @@ def lookups_of(endpoint: str, cache: str, tier: str) -> tuple[tuple[str, str], .
         return (("memory", "miss"), ("redis", "miss"))
     if cache == "joined":
         return (("memory", "miss"), ("inflight", "hit"))
+    if tier == "semantic":
+        return (("memory", "miss"), ("redis", "miss"))  # the tier itself tells of its own look-ups
     if tier == "redis":
         return (("memory", "miss"), ("redis", "hit"))
     return ((tier, "hit"),)
@@ -205,6 +224,7 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
     for tier in _TIERS:
         yield "foreword_cache_hit_age_seconds", (tier,)
         yield from (("foreword_cache_lookups", (tier, found)) for found in ("hit", "miss"))
+    yield from _semantic_zeros()
     for operation in REDIS_OPERATIONS:
         yield "foreword_redis_duration_seconds", (operation,)
         yield "foreword_redis_failures", (operation,)
@@ -225,9 +245,20 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield from (("foreword_arm_requests", (route, arm)) for arm in get_args(Arm) if arm)
 
 
+def _semantic_zeros() -> Iterator[tuple[str, tuple[str, ...]]]:
+    for by in SEMANTIC_REFUSALS:
+        yield "foreword_semantic_refusals", (by,)
+    for name in ("foreword_semantic_dropped_work", "foreword_embedder_failures"):
+        yield name, ()
+    yield "foreword_semantic_similarity", ()
+    yield "foreword_embedder_duration_seconds", ()
+
+
 def level_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the same for gauges."""
     for level in LEVELS:
+        if level.labels == ("route",):
+            yield from ((level.name, (route,)) for route in sorted(known.routes))
         if level.labels == ("policy",):
             yield from ((level.name, (policy,)) for policy in sorted(known.policies) or (NONE,))
         if level.labels == _DEPLOYMENT:
@@ -237,6 +268,8 @@ def level_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _request_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
     for route in (NONE, *sorted(known.routes)):
         yield "foreword_joined_requests", (route,)
+        yield "foreword_semantic_labels", (route,)
+        yield "foreword_semantic_label_cost_usd", (route,)
         yield "foreword_request_duration_seconds", (route, "miss", "user")
         for cache, result in (("hit", "ok"), ("miss", "ok"), ("miss", "error"), ("bypass", "error")):
             yield "foreword_requests", (route, NONE, cache, result, "user")

@@ -101,6 +101,11 @@ class Settings(WaitSettings):
         description="what the semantic cache embeds questions with: minilm, litellm:GROUP of models.yaml, or off",
     )
     embedder_timeout_s: Seconds = Field(0.05, description="longest wait for a question's vector")
+    semantic_index: Literal["local", "vector_set"] = Field(
+        "local", description="where questions are searched: in each worker, or in Redis 8's vector sets"
+    )
+    semantic_memory_bytes: Size = Field(ByteSize(64 * 1024**2), description="questions in each worker's memory")
+    semantic_writes_per_minute: Count = Field(600, description="new questions of one key, per worker and minute")
     simulated_latency_scale: Annotated[NonNegativeFloat, Number] = Field(
         1.0, description="latency of the simulated backend; 0 answers at once"
     )

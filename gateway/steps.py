@@ -22,7 +22,10 @@ from router.facts import BadRequest, DoorLimits, read_request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowSteps:
-    """Asks on behalf of one pipeline run; implements gateway.pipelines.ports.AskStep."""
+    """Asks on behalf of one pipeline run; implements gateway.pipelines.ports.AskStep.
+
+    `transcript` is the SHA-256 of its text.
+    """
 
     flow: Flow
     clock: Clock
@@ -32,6 +35,7 @@ class FlowSteps:
     tags: frozenset[str]
     cache_control: CacheControl
     traceparent: str | None
+    transcript: str = ""
 
     async def __call__(self, ask: StepAsk, *, on_first_token: Callable[[], None] | None = None) -> StepAnswer:
         """Answer one step; every failure of the request is a value. Cancel gives up the answer."""
@@ -65,6 +69,7 @@ class FlowSteps:
             assemble=True,
             on_first_token=on_first_token,
             parent_request_id=ask.parent_request_id,
+            transcript=self.transcript,
         )
 
     def _failed(self, failure: RequestFailed, started_s: float) -> StepAnswer:

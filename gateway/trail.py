@@ -14,6 +14,7 @@ from gateway.budgets.spending import Spending
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import Hit
 from gateway.cache.flight import Flight
+from gateway.cache.semantic.tier import Looked
 from gateway.cache.semantic.types import Vector
 from gateway.errors import RequestFailed
 from gateway.keys import Caller
@@ -46,7 +47,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     `received_s` is the clock's monotonic reading at arrival; `identity` replaces the body in the exact key, and
     `is_segment` labels the hits of a part of a transcript. `assemble`: ask the provider for a stream and put it
     together, so that a stall is seen; `on_first_token` is called once the answer begins. `spending` collects what the
-    answer's headers say of budgets and limits.
+    answer's headers say of budgets and limits, `transcript` is the SHA-256 of a pipeline's text.
     """
 
     request: ChatRequest
@@ -66,6 +67,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     assemble: bool = False
     on_first_token: Callable[[], None] | None = None
     parent_request_id: str = ""
+    transcript: str = ""
     spending: Spending | None = None
 
 
@@ -76,9 +78,10 @@ Sink = Callable[[Outcome], None]
 class Trail:
     """Filled in as the request moves along Flow's line; `close_*` ends it. `price_of` takes a deployment's id.
 
-    `seen` is what the plan was made from; `vector` the question's, where the cache has computed one; `waited_s`:
-    seconds spent waiting for another worker's call for the same answer. `policy` is the version that serves
-    this session, `arm` names it where a rollout has several.
+    `vector` is the question's, where the cache has computed one; `waited_s`: seconds spent waiting for another worker's
+    call for the same answer. `policy` is the version that serves this session, `arm` names it where a rollout has
+    several. `looked` is what the semantic tier said, `made` the answer of this request's own call, where it may be told
+    again.
     """
 
     ask: Ask
@@ -105,16 +108,18 @@ class Trail:
     first_token_s: float | None = None
     head_s: float = 0.0
     waited_s: float = 0.0
+    looked: Looked | None = None
+    made: StoredAnswer | None = None
     journal: list[AttemptRecord] = field(default_factory=list)
     is_closed: bool = False
 
-    def note(self, found: object) -> None:
-        """Note what the tiers found: a Hit, a Flight to join, or anything else for a miss."""
+    def note(self, found: object, *, cache: CacheStatus = "hit", tier: CacheTier | None = None) -> None:
+        """Note what the tiers found: a Hit (`cache` and `tier` say of which kind), a Flight to join, else a miss."""
         if isinstance(found, Flight):
             self.cache, self.tier = "joined", "inflight"
         elif isinstance(found, Hit):
-            self.cache, self.age_s, self.stored = "hit", found.age_s, found.answer
-            self.tier = "segment" if self.ask.is_segment else found.tier
+            self.cache, self.age_s, self.stored = cache, found.age_s, found.answer
+            self.tier = tier or ("segment" if self.ask.is_segment else found.tier)
         else:
             self.cache = "miss"
 
@@ -214,7 +219,7 @@ class Trail:
             self.sink(self._outcome(result, status, failure, total_s))
 
     def _outcome(self, result: Result, status: int, failure: RequestFailed | None, total_s: float) -> Outcome:
-        ask, route_class, plan = self.ask, self.route_class, self.plan
+        ask, route_class, plan, looked = self.ask, self.route_class, self.plan, self.looked
         model, provider, response_model, simulated, finish = self.answered_by()
         cost = self.cost_nanousd()
         return Outcome(
@@ -242,6 +247,9 @@ class Trail:
             cache_tier=self.tier,
             cache_key=self.key,
             age_s=self.age_s,
+            similarity=round(looked.similarity, 4) if looked else 0.0,
+            nearest_key=looked.nearest if looked else "",
+            semantic=looked.refused if looked else "",
             input_tokens_estimate=self.facts.input_tokens,
             usage=self.usage(),
             cost_nanousd=cost,

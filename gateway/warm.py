@@ -93,7 +93,7 @@ class RedisBookmark:
 
 def event_of(outcome: Outcome) -> Event | None:
     """Return what `outcome` says about demand: nothing if the warmer asked, or if no answer could be stored."""
-    if outcome.origin in ("warmer", "cache") or outcome.result != "ok" or not outcome.cache_key:
+    if outcome.origin in ("warmer", "cache", "refresh") or outcome.result != "ok" or not outcome.cache_key:
         return None
     was_hit = outcome.cache in ("hit", "semantic-hit", "stale")
     return Event(

@@ -30,6 +30,7 @@ from gateway.knowledge.knowledge import POLL_S as LEARN_S
 from gateway.known_labels import known_labels
 from gateway.ledger import Ledger
 from gateway.metrics import watch_loop_lag
+from gateway.semantic.build import Semantic
 from gateway.spend_tasks import SpendTasks
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
@@ -59,6 +60,7 @@ class Worker:
     backends: dict[str, Backend]
     inflight: InFlight
     hints: SharedHints
+    semantic: Semantic
     watch: TrafficWatch
     spend: SpendTasks
     runners: list[GatewayRunner] = field(default_factory=list)
@@ -110,6 +112,7 @@ async def start(
     )
     built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
     built.hints.start(built.supervisor)
+    await built.semantic.start(built.supervisor)
     built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
     built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")
     built.supervisor.every(LEARN_S, lambda: _learn(services), name="knowledge")
@@ -175,6 +178,7 @@ async def drain(built: Worker) -> None:
     if lost:
         log.error("outcomes lost: the store was away at shutdown", outcomes=lost)
     await built.watch.look()
+    await built.semantic.close()
     await built.supervisor.close(CLOSE_S)
     await asyncio.gather(*(backend.close() for backend in built.backends.values()))
     await built.store.close()

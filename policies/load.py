@@ -218,6 +218,8 @@ def _cache(spec: CacheSpec) -> CacheRules:
         partition_by_user=spec.partition_by_user,
         normalise=tuple(spec.normalise),
         semantic=semantic_rules(spec.semantic),
+        stale_if_error_s=spec.stale_if_error,
+        refresh_after_s=spec.refresh_after,
     )
 
 

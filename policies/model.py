@@ -114,7 +114,8 @@ class CacheRules:
 
     `exact_ttl_s` 0 turns the tier off. Answers sampled above `max_temperature` are not stored (None: all are).
     `normalise` names volatile parts that the exact key ignores (see policies/README.md). `semantic` None turns that
-    tier off.
+    tier off. For `stale_if_error_s` beyond its time an answer may stand in where no provider answers; one older than
+    `refresh_after_s` is asked for again in the background while it is told (None: never).
     """
 
     exact_ttl_s: float = 3600.0
@@ -122,6 +123,8 @@ class CacheRules:
     partition_by_user: bool = False
     normalise: tuple[str, ...] = ()
     semantic: SemanticRules | None = None
+    stale_if_error_s: float = 0.0
+    refresh_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

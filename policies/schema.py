@@ -115,10 +115,24 @@ class CacheSpec(Spec):
     )
     partition_by_user: bool = Field(default=False, description="whether each `user` has answers of its own")
     normalise: list[Normaliser] = Field(default=[], description="volatile parts that the exact key ignores")
+    stale_if_error: Duration = Field(
+        default=0.0, description="how long beyond exact_ttl an answer may stand in where no provider answers"
+    )
+    refresh_after: Annotated[Duration, Field(gt=0)] | None = Field(
+        default=None, description="age from which a told answer is asked for again in the background"
+    )
     semantic: Annotated[
         Annotated[Literal[False], Tag("false")] | Annotated[SemanticSpec, Tag("mapping")],
         Discriminator(_branch, custom_error_type="semantic", custom_error_message="must be off or a mapping"),
     ] = Field(default=False, description="whether another wording may get the same answer, and how often wrongly")
+
+    @model_validator(mode="after")
+    def _refreshes_before_the_end(self) -> Self:
+        if self.refresh_after is not None and self.refresh_after >= self.exact_ttl:
+            raise PydanticCustomError("refresh_after", "refresh_after must be shorter than exact_ttl")
+        if self.stale_if_error and not self.exact_ttl:
+            raise PydanticCustomError("stale_if_error", "stale_if_error needs an exact_ttl: nothing is stored")
+        return self
 
 
 class HedgeSpec(Spec):

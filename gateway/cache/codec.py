@@ -21,7 +21,9 @@ class StoredAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_li
     """One complete good answer with its origin. `payload` is a JSON body or server-sent events, as first received.
 
     `usage_event` is the provider's own usage event, kept apart because only some callers ask for it.
-    `created_at` in Unix seconds; age is absolute, a hit does not renew it.
+    `created_at` in Unix seconds; age is absolute, a hit does not renew it. For `stale_s` beyond `ttl_s` it may
+    stand in where no provider answers. `tenant`, `route`, `epoch`, `tags` and `transcript` (the
+    SHA-256 of an attached text) are what it can be found by when it has to go.
     """
 
     form: Form
@@ -38,6 +40,12 @@ class StoredAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_li
     ttl_s: float
     writer: str
     policy_version: str
+    stale_s: float = 0.0
+    tenant: str = ""
+    route: str = ""
+    epoch: int = 0
+    tags: tuple[str, ...] = ()
+    transcript: str = ""
 
     @property
     def size_bytes(self) -> int:

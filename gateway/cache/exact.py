@@ -6,13 +6,16 @@ Never decides whether an answer may be stored (key.is_storable and Flow do) and 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal
+from collections.abc import Callable
+from typing import Final, Literal
 
 import msgspec
 
 from gateway.cache.codec import StoredAnswer, decode, encode
 from gateway.cache.lease import Lease
 from gateway.ports import Clock, Store, StoreUnavailable
+
+ALONE_LIMIT_S: Final = 60.0
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -37,6 +40,7 @@ class ExactCache:
         self._clock = clock
         self._max_bytes = max_bytes
         self._held_bytes = 0
+        self._heard_s: float | None = None
         self._memory: OrderedDict[str, StoredAnswer] = OrderedDict()
 
     @property
@@ -47,7 +51,7 @@ class ExactCache:
     def peek(self, key: str, *, max_age_s: float | None) -> Hit | None:
         """Look into memory only; no I/O."""
         answer = self._memory.get(key)
-        if answer is None:
+        if answer is None or self._is_alone():
             return None
         age_s = self._clock.now() - answer.created_at
         if age_s >= answer.ttl_s:
@@ -90,6 +94,21 @@ class ExactCache:
         self.keep(key, answer)
         return Hit(answer=answer, tier="redis", age_s=max(0.0, age_s))
 
+    async def fetch_stale(self, key: str, *, tenant: str) -> Hit | None:
+        """Return an answer that may stand in where no provider answers, however old within its stale time.
+
+        Never kept in memory. Cancel loses only this caller's reply.
+        """
+        try:
+            raw = await self._store.get(store_key(key, tenant=tenant))
+        except StoreUnavailable:
+            return None
+        answer = decode(raw) if raw is not None else None
+        if answer is None:
+            return None
+        age_s = max(0.0, self._clock.now() - answer.created_at)
+        return Hit(answer=answer, tier="redis", age_s=age_s) if age_s < answer.ttl_s + answer.stale_s else None
+
     def keep(self, key: str, answer: StoredAnswer) -> None:
         """Put into memory only; an answer larger than an eighth of the bound is not kept here."""
         if answer.size_bytes > self._max_bytes // 8:
@@ -102,7 +121,24 @@ class ExactCache:
 
     def share(self, key: str, answer: StoredAnswer, *, tenant: str) -> None:
         """Put into the shared store without waiting; lost where that is away."""
-        self._store.put_soon(store_key(key, tenant=tenant), encode(answer), ttl_s=answer.ttl_s)
+        self._store.put_soon(store_key(key, tenant=tenant), encode(answer), ttl_s=answer.ttl_s + answer.stale_s)
+
+    def heard(self) -> None:
+        """Note that what others have withdrawn is known up to now; from the first time on that has to go on.
+
+        A worker that has not heard for `ALONE_LIMIT_S` tells nothing from memory: it may be what was withdrawn.
+        """
+        self._heard_s = self._clock.monotonic()
+
+    def forget(self, is_withdrawn: Callable[[str, StoredAnswer], bool]) -> int:
+        """Drop what is withdrawn from memory, and return how many answers that were."""
+        gone = [key for key, answer in self._memory.items() if is_withdrawn(key, answer)]
+        for key in gone:
+            self._drop(key)
+        return len(gone)
+
+    def _is_alone(self) -> bool:
+        return self._heard_s is not None and self._clock.monotonic() - self._heard_s > ALONE_LIMIT_S
 
     def _drop(self, key: str) -> None:
         answer = self._memory.pop(key, None)

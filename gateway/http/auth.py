@@ -5,6 +5,7 @@ Never compares or keeps a secret itself: keys.py does.
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 
 from aiohttp import web
@@ -44,6 +45,17 @@ async def caller_of(request: web.Request, services: Services) -> Caller:
     if identified is None:
         raise http_failure(401, "this API key is unknown or revoked; see `foreword keys list`")
     return identified
+
+
+def require_admin(http: web.Request, services: Services) -> None:
+    """Raise the 404 of a gateway without /admin, or the 401 of a wrong key; compared in constant time."""
+    key = services.settings.admin_key
+    if key is None:
+        raise http_failure(404, f"{http.method} {http.path[:128]}: there is no such endpoint")
+    given = bearer_of(http.headers.get("Authorization", ""))
+    # "surrogateescape": a header may hold any bytes.
+    if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), key.get_secret_value().encode()):
+        raise http_failure(401, "this needs the admin key")
 
 
 def bearer_of(authorization: str) -> str:

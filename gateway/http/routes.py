@@ -6,7 +6,18 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.http.endpoints import admin, chat, embeddings, explain, feedback, health, metrics, models, pipelines
+from gateway.http.endpoints import (
+    admin,
+    cache,
+    chat,
+    embeddings,
+    explain,
+    feedback,
+    health,
+    metrics,
+    models,
+    pipelines,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Table = tuple[tuple[str, str, str, Handler], ...]
@@ -35,6 +46,9 @@ CLIENT: Table = (
 OPS: Table = (
     ("GET", "/metrics", "metrics", metrics.render),
     ("GET", "/admin/status", "admin", admin.status),
+    ("GET", "/admin/cache", "admin", cache.stats),
+    ("GET", "/admin/cache/{id}", "admin", cache.show),
+    ("POST", "/admin/cache", "admin", cache.withdraw),
 )
 
 

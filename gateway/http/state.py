@@ -20,6 +20,8 @@ from gateway.metrics import Metrics
 from gateway.outcome import Outcome
 from gateway.ports import Clock
 from gateway.settings import Settings
+from gateway.stores.memory import MemoryStore
+from gateway.stores.redis import RedisStore
 from policies.book import PolicyBook
 from router.deployments import LiteLLMDeployments
 from router.facts import DoorLimits
@@ -37,6 +39,7 @@ class Services:
     ledger: Ledger
     interactions: Interactions
     book: PolicyBook
+    store: RedisStore | MemoryStore
     desk: Desk
     deployments: LiteLLMDeployments
     metrics: Metrics

@@ -190,6 +190,8 @@ def answer_headers(trail: Trail, *, now_s: float) -> dict[str, str]:
     headers["x-foreword-reason"] = trail.plan.reason if trail.plan is not None else trail.cache
     if trail.stored is not None:
         headers["Age"] = str(int(trail.age_s))
+    if trail.cache == "semantic-hit" and trail.looked is not None:
+        headers["x-foreword-similarity"] = f"{trail.looked.similarity:.4f}"
     if trail.ask.spending is not None:
         headers.update(trail.ask.spending.headers(now=trail.clock.now()))
     flight = trail.flight
@@ -213,7 +215,7 @@ def _answered_headers(trail: Trail, now_s: float) -> dict[str, str]:
 
 def _cache_status(trail: Trail) -> str:
     """RFC 9211."""
-    if trail.cache == "hit" and trail.stored is not None:
+    if trail.cache in ("hit", "semantic-hit", "stale") and trail.stored is not None:
         return f"foreword; hit; ttl={int(trail.stored.ttl_s - trail.age_s)}; detail={trail.tier}"
     if trail.cache == "joined":
         return "foreword; fwd=miss; collapsed"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cache.semantic.types import Embedder
 from tests.http.running import MODELS, POLICY, Gateway, running_gateway
 
 StartGateway = Callable[..., Awaitable[Gateway]]
@@ -22,9 +23,13 @@ async def start_gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[StartGa
     """Return a function that starts a gateway; keyword arguments are settings, `models` and `policy` are file texts."""
     async with AsyncExitStack() as stack:
 
-        async def started(*, models: str = MODELS, policy: str = POLICY, **settings: str | bool) -> Gateway:
+        async def started(
+            *, models: str = MODELS, policy: str = POLICY, embedder: Embedder | None = None, **settings: str | bool
+        ) -> Gateway:
             home = tmp_path / uuid.uuid4().hex
-            running = running_gateway(home, redis_url, models=models, policy=policy, settings=settings)
+            running = running_gateway(
+                home, redis_url, models=models, policy=policy, settings=settings, embedder=embedder
+            )
             return await stack.enter_async_context(running)
 
         yield started

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 
 from gateway.app import build
+from gateway.cache.semantic.types import Embedder
 from gateway.documents import read_documents
 from gateway.outcome import Outcome
 from gateway.settings import Settings, load_settings
@@ -99,6 +100,7 @@ def settings_for(home: Path, redis_url: str, changed: dict[str, str | bool]) -> 
         "policies": str(home),
         "models": str(home / "models.yaml"),
         "drain_s": "2",
+        "embedder": "off",
         # Two cores run whole suites beside this: 50 ms would sometimes be the machine's fault, not Redis's.
         "redis_timeout_s": "2",
     }
@@ -107,7 +109,13 @@ def settings_for(home: Path, redis_url: str, changed: dict[str, str | bool]) -> 
 
 @asynccontextmanager
 async def running_gateway(
-    home: Path, redis_url: str, *, models: str, policy: str, settings: dict[str, str | bool]
+    home: Path,
+    redis_url: str,
+    *,
+    models: str,
+    policy: str,
+    settings: dict[str, str | bool],
+    embedder: Embedder | None = None,
 ) -> AsyncIterator[Gateway]:
     """Start a gateway as a worker process would, give it a key and a tenant of its own, drain it in the end."""
     async with ScriptedProvider() as provider:
@@ -115,7 +123,9 @@ async def running_gateway(
         loaded = await asyncio.to_thread(settings_for, home, redis_url, settings)
         outcomes: list[Outcome] = []
         documents = await asyncio.to_thread(read_documents, loaded)
-        worker = await asyncio.to_thread(build, loaded, documents, access_log=outcomes.append, seed=0)
+        worker = await asyncio.to_thread(
+            build, loaded, documents, access_log=outcomes.append, seed=0, embedder=embedder
+        )
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
         await start(worker, [listener])

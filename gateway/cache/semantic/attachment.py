@@ -12,6 +12,8 @@ from typing import Final
 
 _LONG: Final = 600
 """Characters, about 150 tokens: shorter texts are read as one question."""
+_LONGEST: Final = 32_000
+"""Longer ones too: looking for the question in them would take milliseconds. The embedder's window refuses them."""
 
 _ASKED_LAST: Final = re.compile(
     r"\n[ \t]*(?:#+[ \t]*|\*\*)?(?:question|query|q|task|instructions?|request|user question)"
@@ -24,7 +26,8 @@ _ASKED_FIRST: Final = re.compile(
     re.IGNORECASE,
 )
 _FENCE: Final = re.compile(r'^(?:"""|\'\'\'|---+|===+|<<<+|>>>+)[ \t]*$', re.MULTILINE)
-_TAGGED: Final = re.compile(r"<(?P<tag>[A-Za-z][\w-]*)>.*</(?P=tag)>", re.DOTALL)
+_OPENED: Final = re.compile(r"<([A-Za-z][\w-]{0,63})>")
+_MOST_TAGS: Final = 16
 _LABEL: Final = re.compile(r"\A\s*(?:question|query|q|task)\s*:\s*", re.IGNORECASE)
 
 
@@ -48,7 +51,7 @@ def split_parts(texts: Sequence[str]) -> Split | None:
 
 def split_text(text: str) -> Split:
     """Cut a long message at a label (`Question:`, `Transcript:`), a fence or a tagged block; else return it whole."""
-    if len(text) <= _LONG:
+    if not _LONG < len(text) <= _LONGEST:
         return Split(question=text.strip())
     for cut in (_by_tag, _by_last_label, _by_first_label, _by_fence):
         found = cut(text)
@@ -58,10 +61,19 @@ def split_text(text: str) -> Split:
 
 
 def _by_tag(text: str) -> Split | None:
-    found = _TAGGED.search(text)
-    if found is None:
-        return None
-    return _split(text, found.start(), found.end())
+    """Cut at the first block whose tag is closed; linear in the text, which a backreference would not be."""
+    seen: set[str] = set()
+    for opened in _OPENED.finditer(text):
+        tag = opened[1]
+        if tag in seen:
+            continue
+        closed = text.rfind(f"</{tag}>")
+        if closed >= opened.end():
+            return _split(text, opened.start(), closed + len(tag) + 3)
+        seen.add(tag)
+        if len(seen) == _MOST_TAGS:
+            return None
+    return None
 
 
 def _by_last_label(text: str) -> Split | None:

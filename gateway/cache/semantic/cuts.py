@@ -154,7 +154,8 @@ def lowest_kept(window: Window, promise: Promise, *, served_from: int | None, fl
         limit = allowed(window, cut, promise)
         # A best guess above the limit cannot pass: most cuts end here, without the arithmetic.
         is_kept = estimate(evidence) < limit and log_evidence(evidence, limit) >= math.log(1 / level)
-        found = Kept(cut=cut, level=level) if is_kept else found
+        # A range of scores that no label comes from is not served on the strength of those above it.
+        found = Kept(cut=cut, level=level) if is_kept and window.labels[cut] else found
         handed_down = level if is_kept else 0.0
     return found
 

@@ -261,3 +261,16 @@ def test_a_route_is_hedged_only_where_it_says_so_and_then_by_these_defaults() ->
     assert load(with_route("hedge: {}", "{any: true}")).routes[0].hedge == HedgeRules(
         after=0.95, max=1, budget_ratio=0.02
     )
+
+
+def test_old_answers_stand_in_and_are_renewed_only_where_a_route_says_so() -> None:
+    assert load(with_route("cache: {exact_ttl: 1h}")).routes[0].cache.stale_if_error_s == 0.0
+    assert load(with_route("cache: {exact_ttl: 1h}")).routes[0].cache.refresh_after_s is None
+    rules = load(with_route("cache: {exact_ttl: 1h, stale_if_error: 1d, refresh_after: 20m}")).routes[0].cache
+    assert (rules.stale_if_error_s, rules.refresh_after_s) == (86_400.0, 1200.0)
+
+
+@pytest.mark.parametrize("written", ["{exact_ttl: 1h, refresh_after: 1h}", "{exact_ttl: 0s, stale_if_error: 1h}"])
+def test_times_that_could_never_apply_are_refused(written: str) -> None:
+    (problem,) = problems_of(with_route(f"cache: {written}"))
+    assert "routes[0].cache" in problem

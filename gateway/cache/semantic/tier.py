@@ -1,0 +1,274 @@
+"""The semantic tier: may this question have the answer of another one, and what does its own answer teach?
+
+eligibility -> scope -> vector -> nearest -> guards -> gate -> the stored answer; afterwards a label, an alias or an
+entry of its own (cache.md). The one owner of these steps. Speaks to no provider itself: who asks again is given to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Final
+
+from gateway.cache.admission import may_serve
+from gateway.cache.codec import StoredAnswer
+from gateway.cache.exact import ExactCache, Hit
+from gateway.cache.semantic.answers import NOTHING_KNOWN
+from gateway.cache.semantic.classes import Classes, OpenClass, class_name
+from gateway.cache.semantic.eligibility import EntryRules, Ineligible, Question, question_of
+from gateway.cache.semantic.features import features_of_pair, is_refused
+from gateway.cache.semantic.gate import Pair, Serve, Withhold, decide
+from gateway.cache.semantic.guards import failed, features_of, pair_features
+from gateway.cache.semantic.quota import WriteQuota
+from gateway.cache.semantic.scope import Partition, scope_of
+from gateway.cache.semantic.types import (
+    Embedder,
+    EmbedderUnavailable,
+    Entry,
+    Index,
+    Neighbour,
+    TooLong,
+    Vector,
+)
+from gateway.keys import Caller
+from gateway.ports import Clock, StoreUnavailable
+from policies.model import Catalogue, RouteClass
+from policies.rules import SemanticRules
+from router.types import ChatRequest
+
+NEAR: Final = 0.75
+"""Cosine from which a neighbour is worth comparing answers with (tests/bench/cache_run.py)."""
+NEIGHBOURS: Final = 8
+_REMEMBERED: Final = 4096
+_LONG_BYTES: Final = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request that the exact tier had nothing for. `key` is its exact key, `arm` its rollout's, '' outside of one."""
+
+    request: ChatRequest
+    route_class: RouteClass
+    rules: SemanticRules
+    key: str
+    caller: Caller
+    arm: str = ""
+    namespace: str = ""
+    max_age_s: float | None = None
+    opted_in: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a question stands: what is needed to enter it, or to compare it with another."""
+
+    asked: Asked
+    question: Question
+    question_id: str
+    scope: str
+    vector: Vector
+    open_class: OpenClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A neighbour that no final guard refused, and what the gate said of it."""
+
+    entry: Entry
+    features: tuple[float, ...]
+    decision: Serve | Withhold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What became of one look: a hit, or why there is none (`refused`) and how near the nearest entry was.
+
+    `place` is None where the question has no business in the tier; `nearest` is the nearest entry's answer.
+    """
+
+    refused: str = ""
+    similarity: float = 0.0
+    nearest: str = ""
+    hit: Hit | None = None
+    place: Place | None = None
+    judged: Judged | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierParts:
+    """What the tier is made of. `on_embed` hears seconds and whether there was no vector.
+
+    `embedder_for` a caller: a provider's books its cost to whoever asked.
+    """
+
+    embedder_for: Callable[[Caller], Embedder]
+    index: Index
+    exact: ExactCache
+    classes: Classes
+    quota: WriteQuota
+    catalogue: Callable[[], Catalogue]
+    clock: Clock
+    rng: random.Random
+    on_embed: Callable[[float, bool], None]
+
+
+class SemanticTier:
+    """See the module. One per worker; its state is that of its parts."""
+
+    def __init__(self, parts: TierParts) -> None:
+        self.parts = parts
+        self._features = lru_cache(maxsize=_REMEMBERED)(features_of)
+
+    async def look_up(self, asked: Asked) -> Looked:
+        """Look for an answer to another wording. Never raises for want of an embedder or store: it says so instead.
+
+        Waits no longer than the embedder's and the store's own bounds; cancel leaves nothing behind.
+        """
+        rules = EntryRules(cache=asked.route_class.route.cache)
+        read = partial(question_of, asked.request, rules, opted_in=asked.opted_in)
+        # Telling a question from a long text takes milliseconds.
+        question = await asyncio.to_thread(read) if len(asked.request.body) > _LONG_BYTES else read()
+        if isinstance(question, Ineligible):
+            return Looked(refused=f"ineligible:{question.reason}")
+        try:
+            place = await self._place(asked, question)
+            if isinstance(place, str):
+                return Looked(refused=place)
+            tenant = asked.route_class.facts.tenant
+            found = await self.parts.index.nearest(tenant, place.scope, place.vector, k=NEIGHBOURS)
+        except EmbedderUnavailable:
+            return Looked(refused="embedder")
+        except StoreUnavailable:
+            return Looked(refused="store")
+        place.open_class.requests += 1
+        near = [one for one in found if one.similarity >= NEAR]
+        if not near:
+            nearest = found[0].similarity if found else 0.0
+            return Looked(refused="far" if found else "empty", similarity=nearest, place=place)
+        return await self._among(place, near)
+
+    async def enter(self, place: Place, answer_id: str, answer: StoredAnswer) -> bool:
+        """Remember that `answer` answers this question; say whether it was entered. Raises StoreUnavailable."""
+        if not self.parts.quota.allows(place.asked.caller.key_id):
+            return False
+        entry = Entry(
+            entry_id=place.question_id,
+            answer_id=answer_id,
+            tenant=place.asked.route_class.facts.tenant,
+            scope=place.scope,
+            text=place.question.text,
+            vector=place.vector,
+            created_at=answer.created_at,
+            expires_at=answer.created_at + answer.ttl_s,
+            value=float(answer.cost_nanousd or 0),
+        )
+        await self.parts.index.add(entry)
+        return True
+
+    async def stored(self, entry: Entry) -> Hit | None:
+        """Return the answer object of an entry, from memory or the shared store."""
+        exact = self.parts.exact
+        hit = exact.peek(entry.answer_id, max_age_s=None)
+        if hit is not None:
+            return hit
+        fetched = await exact.fetch(entry.answer_id, tenant=entry.tenant, max_age_s=None)
+        return fetched if isinstance(fetched, Hit) else None
+
+    async def _place(self, asked: Asked, question: Question) -> Place | str:
+        """Return where the question stands, or why it stands nowhere."""
+        embedder, clock = self.parts.embedder_for(asked.caller), self.parts.clock
+        name = class_name(asked.route_class, asked.rules, embedder_id=embedder.id, arm=asked.arm)
+        open_class = await self.parts.classes.open(name, asked.rules)
+        if open_class is None:
+            return "class_opening"
+        began_s = clock.monotonic()
+        try:
+            embedded = await embedder.embed(question.text)
+        except EmbedderUnavailable:
+            self.parts.on_embed(clock.monotonic() - began_s, True)
+            raise
+        self.parts.on_embed(clock.monotonic() - began_s, False)
+        if isinstance(embedded, TooLong):
+            return "too_long"
+        partition = Partition(embedder_id=embedder.id, arm=asked.arm, template_id=asked.namespace)
+        scope = scope_of(asked.request.document, asked.route_class, question=question, partition=partition)
+        return Place(
+            asked=asked,
+            question=question,
+            question_id=question_id(scope, question.text),
+            scope=scope,
+            vector=embedded.vector,
+            open_class=open_class,
+        )
+
+    async def _among(self, place: Place, near: Sequence[Neighbour]) -> Looked:
+        """Take the nearest entry that no final guard refuses, and ask the gate."""
+        refused_by: tuple[str, ...] = ()
+        for one in near:
+            features = self._features(one.entry.text)
+            refusals = failed(place.question.features, features)
+            if is_refused(refusals):
+                refused_by = refused_by or refusals
+                continue
+            others = [other for other in near if other.entry.answer_id != one.entry.answer_id]
+            margin = one.similarity - (others[0].similarity if others else NEAR)
+            judged = self._judge(place, one, margin, refusals)
+            return await self._decided(place, one, judged)
+        return Looked(
+            refused=f"guard:{','.join(refused_by)}",
+            similarity=near[0].similarity,
+            nearest=near[0].entry.answer_id,
+            place=place,
+        )
+
+    def _judge(self, place: Place, near: Neighbour, margin: float, refusals: tuple[str, ...]) -> Judged:
+        state, now = place.open_class.state, self.parts.clock.now()
+        known = state.answers.get(near.entry.answer_id, NOTHING_KNOWN)
+        features = features_of_pair(
+            similarity=near.similarity,
+            margin=max(-0.2, margin),
+            age_s=max(0.0, now - near.entry.created_at),
+            aliases=len(known.aliases),
+            differences=pair_features(place.question.features, self._features(near.entry.text)),
+            failed=refusals,
+        )
+        pair = Pair(answer_id=near.entry.answer_id, question=place.question_id, features=features)
+        decision = decide(state, pair, place.open_class.rules, at_s=now, draw=self.parts.rng.random())
+        return Judged(entry=near.entry, features=features, decision=decision)
+
+    async def _decided(self, place: Place, near: Neighbour, judged: Judged) -> Looked:
+        def missed(refused: str, *, teaches: bool = True) -> Looked:
+            kept = judged if teaches else None
+            entry = near.entry
+            return Looked(
+                refused=refused, similarity=near.similarity, nearest=entry.answer_id, place=place, judged=kept
+            )
+
+        decision, asked = judged.decision, place.asked
+        if isinstance(decision, Withhold):
+            return missed(f"gate:{decision.reason}")
+        hit = await self.stored(near.entry)
+        if hit is None:
+            await self._forget(near.entry)
+            return missed("gone", teaches=False)
+        if not may_serve(hit.answer, asked.route_class, self.parts.catalogue()):
+            return missed("not_allowed", teaches=False)
+        if asked.max_age_s is not None and hit.age_s > asked.max_age_s:
+            return missed("too_old", teaches=False)
+        place.open_class.count_hit(decision.log_odds, hit.answer.cost_nanousd or 0)
+        return Looked(similarity=near.similarity, nearest=near.entry.answer_id, hit=hit, place=place, judged=judged)
+
+    async def _forget(self, entry: Entry) -> None:
+        try:
+            await self.parts.index.remove(entry.tenant, entry.scope, (entry.entry_id,))
+        except StoreUnavailable:
+            return
+
+
+def question_id(scope: str, text: str) -> str:
+    """Return a question's name within everything: its scope and its text, hashed."""
+    return hashlib.sha256(f"{scope}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

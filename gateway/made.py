@@ -1,0 +1,62 @@
+"""The answer of a request's own call as the cache keeps it, where it is good enough to be told again.
+
+Decides nothing and does no I/O.
+"""
+
+from __future__ import annotations
+
+from gateway.cache.admission import is_good
+from gateway.cache.codec import StoredAnswer
+from gateway.cache.flight import Flight
+from gateway.cache.semantic.scope import attachment_hash
+from gateway.trail import Trail
+from policies.model import Plan, RouteClass
+from router.types import Finished
+
+
+def made_answer(trail: Trail, flight: Flight) -> StoredAnswer | None:
+    """Return, and note, the answer of a request's own call where it is good enough to be told again; else None.
+
+    An answer that nobody stores is put together only for the cache's own questions, which compare it.
+    """
+    ask, finished = trail.ask, flight.finished
+    is_wanted = flight.key is not None or ask.origin == "refresh"
+    if not is_wanted or finished is None or not is_good(ask.request, flight, finished):
+        return None
+    if trail.plan is not None and trail.route_class is not None:
+        trail.made = _stored_answer(trail, trail.plan, trail.route_class, flight, finished)
+    return trail.made
+
+
+def _stored_answer(
+    trail: Trail, plan: Plan, route_class: RouteClass, flight: Flight, finished: Finished
+) -> StoredAnswer:
+    ask, ttl_s = trail.ask, plan.cache.exact_ttl_s
+    return StoredAnswer(
+        form="sse" if finished.body is None else "json",
+        payload=flight.blocks() if finished.body is None else finished.body,
+        usage_event=finished.usage_event,
+        usage=finished.usage,
+        finish_reasons=finished.finish_reasons,
+        routed_model=finished.deployment.group,
+        response_model=finished.response_model,
+        provider=finished.deployment.provider,
+        is_simulated=finished.deployment.backend == "simulated",
+        cost_nanousd=finished.cost_nanousd,
+        created_at=trail.clock.now(),
+        ttl_s=min(ttl_s, ask.cache_control.ttl_s or ttl_s),
+        writer=ask.caller.key_id,
+        policy_version=plan.policy_version,
+        stale_s=plan.cache.stale_if_error_s,
+        tenant=ask.caller.tenant,
+        route=plan.route,
+        epoch=route_class.route.epoch,
+        tags=tuple(sorted(ask.tags)),
+        transcript=_transcript(trail),
+    )
+
+
+def _transcript(trail: Trail) -> str:
+    """Return the hash of what is attached to the question, where that was told apart from it."""
+    place = trail.looked.place if trail.looked is not None else None
+    return trail.ask.transcript or (attachment_hash(place.question.attachment) if place is not None else "")

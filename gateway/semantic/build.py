@@ -1,0 +1,170 @@
+"""Makes one worker's caches from the settings: the exact one, and where it can be the semantic tier with all its parts.
+
+Opens no connection and starts nothing: `start` does, in the loop.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from gateway.cache.exact import ExactCache
+from gateway.cache.semantic.classes import Classes
+from gateway.cache.semantic.index.feed import Feed
+from gateway.cache.semantic.index.local import Bounds, LocalIndex
+from gateway.cache.semantic.index.records import Records
+from gateway.cache.semantic.index.vector_set import VectorSetIndex
+from gateway.cache.semantic.quota import WriteQuota
+from gateway.cache.semantic.tier import SemanticTier, TierParts
+from gateway.cache.semantic.types import Embedder, Index
+from gateway.cache.withdraw import LISTEN_S, Listener
+from gateway.embedder.client import EmbedderClient
+from gateway.embedder.connect import local_embedder
+from gateway.lane import Transition
+from gateway.metrics import Metrics
+from gateway.ports import Clock
+from gateway.semantic.again import Background
+from gateway.semantic.hook import SemanticHook
+from gateway.semantic.refresh import Refresher
+from gateway.semantic.watch import WATCH_S, SemanticWatch
+from gateway.setting_types import LITELLM_EMBEDDER
+from gateway.settings import Settings
+from gateway.stores.memory import MemoryStore
+from gateway.stores.redis import RedisStore
+from gateway.supervisor import Supervisor
+from policies.model import Catalogue
+from router.facts import DoorLimits
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the cache finds in its worker."""
+
+    settings: Settings
+    store: RedisStore | MemoryStore
+    supervisor: Supervisor
+    clock: Clock
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Semantic:
+    """The caches of one worker: what the flow calls, and what is started and closed."""
+
+    exact: ExactCache
+    hook: SemanticHook
+    refresher: Refresher
+    listener: Listener
+    embedder: EmbedderClient | None = None
+    watch: SemanticWatch | None = None
+
+    @property
+    def index(self) -> Index | None:
+        """Where questions are searched, None where the tier is off."""
+        return None if self.hook.tier is None else self.hook.tier.parts.index
+
+    @property
+    def classes(self) -> Classes | None:
+        """The classes of this worker, None where the tier is off."""
+        return None if self.hook.tier is None else self.hook.tier.parts.classes
+
+    async def start(self, supervisor: Supervisor) -> None:
+        """Begin the work that keeps it true, before the first request: who withdraws must know of this worker."""
+        await self.listen()
+        supervisor.every(LISTEN_S, self.listen, name="withdrawals")
+        if self.embedder is not None:
+            self.embedder.start()
+        if isinstance(self.index, LocalIndex):
+            self.index.start()
+        if self.classes is not None:
+            self.classes.start()
+        if self.watch is not None:
+            supervisor.every(WATCH_S, self.watch.look, name="semantic watch")
+
+    async def listen(self) -> None:
+        """Drop what others have withdrawn, and write the audit line of each withdrawal."""
+        for notice, dropped in await self.listener.listen():
+            log.warning(
+                "cache withdrawn", by=notice.by, selection=msgspec.to_builtins(notice.selection), dropped_here=dropped
+            )
+
+    async def close(self) -> None:
+        """Tell the others what they have not heard yet, and that this worker leaves."""
+        await self.listener.leave()
+        if self.classes is not None:
+            await self.classes.close()
+
+
+def make_semantic(
+    found: Surroundings, *, catalogue: Callable[[], Catalogue], seed: int, embedder: Embedder | None = None
+) -> Semantic:
+    """Return the tier, or an off one without an embedder or without Redis, with the exact cache that it stands on.
+
+    `embedder` stands in for the settings' own.
+    """
+    settings, clock, name = found.settings, found.clock, secrets.token_hex(8)
+    exact = ExactCache(found.store, clock, max_bytes=settings.memory_cache_bytes)
+    client = None if embedder is not None else _embedder(found)
+    tier = None
+    if (chosen := embedder or client) is not None and isinstance(found.store, RedisStore):
+        index = _index(found, found.store, dim=chosen.dim, name=name, rng=random.Random(seed))
+        tier = SemanticTier(
+            TierParts(
+                embedder_for=lambda _: chosen,
+                index=index,
+                exact=exact,
+                classes=Classes(found.store, supervisor=found.supervisor, clock=clock),
+                quota=WriteQuota(clock, per_minute=settings.semantic_writes_per_minute),
+                catalogue=catalogue,
+                clock=clock,
+                rng=random.Random(seed),
+                on_embed=found.metrics.embedded,
+            )
+        )
+    background = Background(supervisor=found.supervisor)
+    limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
+    return Semantic(
+        exact=exact,
+        hook=SemanticHook(tier=tier, background=background, limits=limits, metrics=found.metrics),
+        refresher=Refresher(claims=found.store, background=background, limits=limits),
+        listener=Listener(found.store, exact, worker=name, clock=clock),
+        embedder=client,
+        watch=None if tier is None else SemanticWatch(tier.parts, background, metrics=found.metrics),
+    )
+
+
+def _embedder(found: Surroundings) -> EmbedderClient | None:
+    if found.settings.embedder.startswith(LITELLM_EMBEDDER):
+        log.warning("the semantic cache is off", why=f"{found.settings.embedder}: only minilm is wired so far")
+    return local_embedder(
+        found.settings, supervisor=found.supervisor, clock=found.clock, on_transition=_tell_transition
+    )
+
+
+def _index(
+    found: Surroundings, store: RedisStore, *, dim: int, name: str, rng: random.Random
+) -> LocalIndex | VectorSetIndex:
+    records = Records(store)
+    if found.settings.semantic_index == "vector_set":
+        return VectorSetIndex(store, records, dim=dim, clock=found.clock)
+    return LocalIndex(
+        records,
+        Feed(store, worker=name),
+        dim=dim,
+        bounds=Bounds(max_bytes=found.settings.semantic_memory_bytes),
+        supervisor=found.supervisor,
+        clock=found.clock,
+        rng=rng,
+    )
+
+
+def _tell_transition(transition: Transition) -> None:
+    tell = log.info if transition.state == "up" else log.warning
+    tell(f"embedder is {transition.state}", reason=transition.reason)
