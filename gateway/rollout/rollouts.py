@@ -15,7 +15,6 @@ from typing import Final, Literal
 import msgspec
 
 from gateway.budgets.books import Runner
-from gateway.lane import Command
 from gateway.outcome import Outcome
 from gateway.ports import Clock, StoreUnavailable
 from gateway.redis_replies import integer, mapping, optional
@@ -23,6 +22,7 @@ from gateway.rollout.buckets import bucket_of
 from gateway.rollout.figures import Figures, read_figures
 from gateway.rollout.guards import read_guard
 from gateway.rollout.state import SWITCH_S, RolloutState, alpha_of, judged, seen
+from gateway.waiting import Command
 from policies.document import DocumentError
 from policies.load import load_policy
 from policies.model import Policy
