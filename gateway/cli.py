@@ -23,7 +23,7 @@ EXIT_CONFIG = 2
 _SETTINGS_OF = {
     "serve": None,  # every one
     "warm": ("redis_url", "data_dir", "log_level"),
-    "policy": ("policies", "models"),
+    "policy": ("policies", "models", "redis_url", "data_dir"),
     "keys": ("redis_url", "data_dir"),
 }
 
@@ -144,7 +144,7 @@ def _policy_actions(parser: argparse.ArgumentParser) -> Sequence[argparse.Argume
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     made = (
         _add(actions, "lint", "check policy files and the models file"),
-        _add(actions, "show", "show the routes of every policy"),
+        _add(actions, "show", "show the routes of every policy, and where rollouts stand"),
     )
     return _with_json(made)
 

@@ -188,7 +188,7 @@ async def test_a_dead_server_fails_its_own_keys_only_and_is_found_again_by_itsel
                 with pytest.raises(StoreUnavailable):
                     await store.get(lost)
                 assert await store.get(kept) == b"2"
-            assert store.state == "down"
+            assert {store.state} == {"down"}  # a set, or mypy takes it for good
         finally:
             await asyncio.to_thread(one.start)
             await asyncio.to_thread(redis_cluster.wait_until_whole)
