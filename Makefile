@@ -15,7 +15,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench-joining bench-hedge \
-  bench-rollout bench-semantic
+  bench-rollout bench-semantic \
+  bench-budgets bench-reloads
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
@@ -28,6 +29,8 @@ help:
 	@echo "make bench-semantic  CPU of embedding and searching a question, and how long the event loop stands"
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
 	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
+	@echo "make bench-budgets  reserve-and-settle pairs a second on one policy's slot, pools off and on"
+	@echo "make bench-reloads  a thousand policy reloads under 200 requests a second [ARGS='--reloads 100']"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
 
 setup: .venv/.installed
@@ -66,6 +69,14 @@ bench-semantic: setup
 # A thousand rollouts of a version that is no worse, and some of versions that are: false alarms, and who is harmed.
 bench-rollout: setup
 	@exec $(BIN)/python -m tests.bench.rollout $(ARGS)
+
+# The ceiling of one policy's budgets, on one server and on a Cluster; the figures in tests/bench/README.md.
+bench-budgets: setup
+	@exec $(BIN)/python -m tests.bench.budgets
+
+# Good and bad files under load: no request may fail or be of two versions; a minute or two.
+bench-reloads: setup
+	@exec $(BIN)/python -m tests.bench.reloads $(ARGS) | tail -n 1
 
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)

@@ -73,7 +73,7 @@ async def start(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Se
     await built.spend.start(built.supervisor)
     if settings.redis_url is None and settings.first_secret is not None:
         await services.keys.create("default", name="first", secret=settings.first_secret.get_secret_value())
-    built.supervisor.every(POLICY_POLL_S, lambda: _refresh_policies(services, built.spend), name="policy-reload")
+    built.supervisor.every(POLICY_POLL_S, lambda: refresh_policies(services, built.spend), name="policy-reload")
     built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
     built.hints.start(built.supervisor)
     built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
@@ -120,7 +120,8 @@ async def drain(built: Worker) -> None:
     await built.store.close()
 
 
-async def _refresh_policies(services: Services, spend: SpendTasks) -> None:
+async def refresh_policies(services: Services, spend: SpendTasks) -> None:
+    """Read the policy files again, and put them in force where they changed and are good."""
     found = await asyncio.to_thread(services.book.refresh)
     if isinstance(found, Reloaded):
         services.metrics.policy_loaded(found.policies.version)
