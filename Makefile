@@ -15,8 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench-joining bench-hedge \
-  bench-rollout bench-semantic \
-  bench-budgets bench-reloads
+  bench-rollout bench-semantic bench-cache bench-budgets bench-reloads
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
@@ -26,6 +25,7 @@ help:
 	@echo "make soak    three minutes of random faults, leaving clients and Redis restarts [ARGS='--seconds 600 --seed 1']"
 	@echo "make fault-table  what each provider fault gets, played on the real process [ARGS='--only cut']"
 	@echo "make bench-joining  a thousand identical streams: provider calls, and followers' first tokens"
+	@echo "make bench-cache  the semantic tier's hits and wrong hits against fixed thresholds [ARGS=--quick]"
 	@echo "make bench-semantic  CPU of embedding and searching a question, and how long the event loop stands"
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
 	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
@@ -61,6 +61,10 @@ bench-joining: setup
 # Tail latency with and without hedging, in simulated time; the figures in tests/bench/README.md.
 bench-hedge: setup
 	@exec $(BIN)/python -m tests.bench.hedge
+
+# Hits, wrong hits and the running bound over streams beside the project; the figures in tests/bench/README.md.
+bench-cache: setup
+	@exec $(BIN)/python -m tests.bench.cache_bench $(ARGS)
 
 # 1,000 and 100,000 entries in one scope, about two minutes; the figures in tests/bench/README.md.
 bench-semantic: setup

@@ -85,6 +85,8 @@ _REJECTED: Final[Mapping[RejectionCode, tuple[int, str, str]]] = {
     "capability": (400, "invalid_request_error", "unsupported_capability"),
     "no_price": (503, "server_error", "no_candidate"),
     "unhealthy": (503, "server_error", "no_candidate"),
+    "below_floor": (503, "server_error", "no_candidate"),
+    "too_slow": (503, "server_error", "no_candidate"),
 }
 
 

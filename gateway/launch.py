@@ -6,6 +6,7 @@ Speaks no HTTP and looks nothing up: the flow did.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -16,12 +17,15 @@ from gateway.cache.admission import is_good, may_join
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.flight import Flight
 from gateway.cache.lease import Lease
+from gateway.cascade import cascaded
 from gateway.errors import RequestFailed, from_no_candidate
 from gateway.parts import Parts
+from gateway.stickiness import sticky_key
 from gateway.trail import Ask, Trail
+from policies.arrange import service_tier
 from policies.decide import choose, match
 from policies.model import NoCandidate, Plan, RouteClass, View
-from router.types import Usage
+from router.types import AnswerEvent, Priority, Usage
 
 
 class Launcher:
@@ -42,30 +46,50 @@ class Launcher:
         """Decide without calling anybody (also the dry run). Raises RequestFailed where no model may serve."""
         parts = self._parts
         route_class = trail.route_class or self.match(ask, trail)
-        view = View(catalogue=parts.deployments.catalogue(), unhealthy=parts.unhealthy(), draw=parts.rng.random())
+        view = View(
+            catalogue=parts.deployments.catalogue(),
+            unhealthy=parts.unhealthy(),
+            draw=parts.rng.random(),
+            warm=trail.warm,
+        )
         plan = choose(route_class, view)
         if isinstance(plan, NoCandidate):
             raise from_no_candidate(plan)
         deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)
-        trail.plan = msgspec.structs.replace(plan, assemble=plan.assemble or ask.assemble, deadline_s=deadline_s)
+        trail.plan = msgspec.structs.replace(
+            plan,
+            assemble=plan.assemble or ask.assemble,
+            deadline_s=deadline_s,
+            service_tier=service_tier(route_class.route, deadline_s),
+        )
         return trail.plan
 
     async def flight(self, ask: Ask, trail: Trail, lease: Lease | None) -> Flight:
         """Begin the call, or join one that somebody began meanwhile. Raises RequestFailed; then, and on cancel, the
         lease is given up and nothing stays reserved."""
         try:
+            await self._find_warm(ask, trail)
             hold = await self._hold(ask, trail, self.plan(ask, trail))
         except (RequestFailed, asyncio.CancelledError):
             self._give_up(lease)
             raise
-        begun = self._parts.inflight.find(trail.key) if trail.key and hold.reservation is not None else None
+        begun = self._parts.inflight.find(trail.key) if trail.key else None
         if begun is not None and trail.route_class is not None and may_join(begun, trail.route_class):
-            # Somebody else began the same call while this one reserved.
+            # Somebody else began the same call while this one waited to know its price.
             self._parts.desk.settle(hold, cost_nanousd=0, usage=Usage())
             self._give_up(lease)
             trail.note(begun)
             return begun
         return self._start(ask, trail, lease, hold)
+
+    async def _find_warm(self, ask: Ask, trail: Trail) -> None:
+        """Learn who has this session or transcript in its prefix cache, where that could change the choice."""
+        policy, route_class = trail.policy, trail.route_class
+        if policy is None or policy.sticky == "none" or route_class is None or route_class.route.selector == "fixed":
+            return
+        trail.sticky_key = sticky_key(policy.sticky, session=trail.facts.session, document=ask.request.document)
+        if trail.sticky_key:
+            trail.warm = await self._parts.stickiness.find(trail.sticky_key, tenant=ask.caller.tenant)
 
     async def _hold(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
         """Reserve what the call may cost; the plan may come back narrower. Raises RequestFailed."""
@@ -81,14 +105,7 @@ class Launcher:
     def _start(self, ask: Ask, trail: Trail, lease: Lease | None, hold: Hold) -> Flight:
         plan = hold.plan
         trail.is_leader = True
-        events = self._parts.attempts.run(
-            ask.request,
-            plan,
-            traceparent=ask.traceparent,
-            journal=trail.journal,
-            priority="warm" if ask.origin == "warmer" else "interactive",
-            tenant=ask.caller.tenant,
-        )
+        events = self._events(ask, trail, plan)
         # A call that may not be stored is not shared either: its caller asked for an answer of its own.
         key = trail.key if trail.key and not ask.cache_control.no_store else None
         # Others may join, whose deadlines are later than this caller's: the route's bounds the call itself.
@@ -99,9 +116,41 @@ class Launcher:
         flight.when_done(lambda: self._ended(ask, trail, flight, lease, hold))
         return flight
 
+    def _events(self, ask: Ask, trail: Trail, plan: Plan) -> AsyncGenerator[AnswerEvent, None]:
+        attempts, tenant = self._parts.attempts, ask.caller.tenant
+        priority: Priority = "warm" if ask.origin in ("warmer", "cache", "shadow") else "interactive"
+        if plan.cascade is None:
+            return attempts.run(
+                ask.request,
+                plan,
+                traceparent=ask.traceparent,
+                journal=trail.journal,
+                priority=priority,
+                tenant=tenant,
+            )
+        return cascaded(
+            attempts,
+            ask.request,
+            plan,
+            plan.cascade,
+            traceparent=ask.traceparent,
+            journal=trail.journal,
+            priority=priority,
+            tenant=tenant,
+        )
+
     def _ended(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None, hold: Hold) -> None:
         self._parts.desk.settle(hold, cost_nanousd=trail.cost_nanousd(), usage=trail.usage())
         self._keep(ask, trail, flight, lease)
+        if trail.sticky_key and flight.finished is not None:
+            group, tokens = flight.finished.deployment.group, flight.finished.usage.input_tokens
+            self._parts.stickiness.note(trail.sticky_key, tenant=ask.caller.tenant, group=group, tokens=tokens)
+        if trail.policy is not None and trail.policy.shadow is not None and flight.finished is not None:
+            self._parts.shadows.consider(ask, trail, self._start_copy)
+
+    def _start_copy(self, ask: Ask, trail: Trail) -> Flight:
+        assert trail.plan is not None
+        return self._start(ask, trail, None, Hold(plan=trail.plan))
 
     def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
         finished = flight.finished

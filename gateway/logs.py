@@ -5,6 +5,7 @@ Must not write prompt text, answer text, keys or tracebacks' messages; control c
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import sys
@@ -25,6 +26,9 @@ _WHERE_SET = (
 
 Event = MutableMapping[str, object]
 MAX_FOREIGN_CHARS = 500
+FLUSH_S = 0.05
+"""An access line is kept so long at most; a worker writes what is left before it ends."""
+MAX_KEPT_LINES = 256
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _LIBRARIES = ("litellm", "LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "aiohttp", "asyncio", "httpx", "openai")
@@ -84,6 +88,9 @@ class AccessLog:
         self._target = target
         self._is_on = is_on
         self._is_console = is_console
+        self._lines: list[bytes] = []
+        self._second = -1
+        self._second_text = ""
 
     def __call__(self, outcome: Outcome) -> None:
         """Write ids, route, models, cache, status, tokens, cost and timings (milliseconds); never text or keys."""
@@ -93,13 +100,40 @@ class AccessLog:
         if self._is_console:
             structlog.get_logger().info("request", **fields)
             return
-        ended_at = datetime.fromtimestamp(outcome.started_at + outcome.total_s, UTC).isoformat(timespec="milliseconds")
+        ended_at = self._written(outcome.started_at + outcome.total_s)
         event: Event = {"level": "info", "timestamp": ended_at, "event": "request", **fields}
-        line = orjson.dumps(event)
+        line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
         if not line.isascii():  # JSON escapes C0 by itself; what else can harm a terminal is not ASCII
-            line = orjson.dumps(_clean(None, "", event))
-        self._target.write(line.decode() + "\n")
-        self._target.flush()
+            line = orjson.dumps(_clean(None, "", event), option=orjson.OPT_APPEND_NEWLINE)
+        self._keep(line)
+
+    def flush(self) -> None:
+        """Write what is kept."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._target.write(b"".join(lines).decode())
+            self._target.flush()
+
+    def _written(self, at_s: float) -> str:
+        """Return a time (Unix seconds) in ISO 8601 with milliseconds; the second's text is made once a second."""
+        second = int(at_s)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._second_text}.{int((at_s - second) * 1000):03d}+00:00"
+
+    def _keep(self, line: bytes) -> None:
+        """Write soon, with the lines that come meanwhile: one system call for all. At once where no loop runs."""
+        self._lines.append(line)
+        if len(self._lines) >= MAX_KEPT_LINES:
+            self.flush()
+        elif len(self._lines) == 1:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                self.flush()
+            else:
+                loop.call_later(FLUSH_S, self.flush)
 
 
 def access_fields(outcome: Outcome) -> Mapping[str, object]:

@@ -54,6 +54,7 @@ class Metrics:
         self._tallies: dict[tuple[str, _Key], Count | Spread] = {}
         self._lock = threading.Lock()
         self._policy: str | None = None
+        self._in_flight = 0
         registry = self._registry
         self._counters = {row.name: Counter(row.name, row.text, row.labels, registry=registry) for row in COUNTERS}
         self._histograms = {
@@ -81,6 +82,7 @@ class Metrics:
     def flush(self) -> None:
         """Publish to the shared files what was recorded since the last flush."""
         with self._lock:
+            self._gauges["foreword_in_flight_requests"].set(self._in_flight)
             for tally in self._tallies.values():
                 tally.drain()
 
@@ -100,7 +102,7 @@ class Metrics:
 
     def in_flight_changed(self, by: Literal[1, -1]) -> None:
         """Move the number of requests being worked on."""
-        self._gauges["foreword_in_flight_requests"].inc(by)
+        self._in_flight += by
 
     def redis_call(self, operation: str, seconds: float, *, failed: bool) -> None:
         """Count one Redis round trip; `operation` outside REDIS_OPERATIONS is "other"."""

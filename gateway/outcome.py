@@ -11,7 +11,7 @@ import msgspec
 
 from router.types import AttemptRecord, Usage
 
-Origin = Literal["user", "pipeline", "warmer", "cache"]
+Origin = Literal["user", "pipeline", "warmer", "cache", "shadow"]
 """Who wanted it; `cache` is the cache itself: a question's vector."""
 Result = Literal["ok", "error", "cancelled"]
 CacheStatus = Literal["hit", "semantic-hit", "joined", "stale", "miss", "bypass"]
@@ -19,7 +19,7 @@ CacheTier = Literal["none", "memory", "redis", "inflight", "segment"]
 Source = Literal["gateway", "provider"]
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One request as it ended. Durations in seconds, money in nano-dollars, `started_at` in Unix seconds.
 
     `cost_nanousd` is None where the model has no known price; `saved_nanousd` is what a hit or a join did not spend.

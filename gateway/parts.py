@@ -12,9 +12,11 @@ from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
 from gateway.ports import Clock
 from gateway.rollout.rollouts import Rollouts
+from gateway.shadow import Shadows
+from gateway.stickiness import Stickiness
 from gateway.trail import Sink
 from policies.book import PolicyBook
-from policies.model import Price
+from policies.prices import Price
 from router.attempts import Attempts
 from router.ports import Deployments
 
@@ -30,6 +32,8 @@ class Parts:
     attempts: Attempts
     rollouts: Rollouts
     desk: Desk
+    shadows: Shadows
+    stickiness: Stickiness
     exact: ExactCache
     inflight: InFlight
     leases: Leases

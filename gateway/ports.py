@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol
 
 
@@ -58,9 +57,17 @@ class Clock(Protocol):
     async def sleep(self, delay_s: float) -> None: ...
 
 
+class Job(Protocol):
+    """Work under way."""
+
+    def cancel(self) -> None:
+        """Cancel it; one that has not begun never will."""
+        ...
+
+
 class Spawner(Protocol):
     """The part of the Supervisor that the cache needs: work that outlives the request which began it."""
 
-    def spawn(self, coro: Coroutine[object, object, None], *, name: str) -> asyncio.Task[None]:
-        """Start `coro` as a task that is kept until it ends."""
+    def run_errand(self, coro: Coroutine[object, object, None], *, name: str, ended: Callable[[], None]) -> Job:
+        """Run `coro` soon, and call `ended` once it is over, however it ended."""
         ...

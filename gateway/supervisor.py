@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
+from gateway.errands import Errand, Errands
 from gateway.ports import Clock
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ class Supervisor:
         self._on_crash = on_crash
         self._tasks: set[asyncio.Task[object]] = set()
         self._is_closing = False
+        self._errands = Errands(lambda coro, name: self.spawn(coro, name=name), on_crash)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,6 +49,16 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def run_errand(self, coro: Coroutine[object, object, None], *, name: str, ended: Callable[[], None]) -> Errand:
+        """Run a short job soon in a task that was used before; `ended` is called once it is over, however it ended.
+
+        Nobody can await it: an error it raises is a crash. Raises SupervisorClosed once `close` has begun.
+        """
+        if self._is_closing:
+            coro.close()
+            raise SupervisorClosed(f"{name}: the supervisor is closing")
+        return self._errands.start(coro, name=name, ended=ended)
 
     def every(self, interval_s: float, act: Callable[[], Awaitable[object]], *, name: str) -> asyncio.Task[None]:
         """Call `act` after each `interval_s` on the clock until closed.

@@ -18,7 +18,8 @@ from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
 from gateway.ports import Clock
-from policies.model import Plan, Policy, Price, RequestFacts, RouteClass
+from policies.model import Plan, Policy, RequestFacts, RouteClass, Warm
+from policies.prices import Price
 from router.books import total
 from router.cost import cost_nanousd
 from router.types import AttemptRecord, ChatRequest, Usage
@@ -85,6 +86,8 @@ class Trail:
     facts: RequestFacts
     policy: Policy | None = None
     arm: str = ""
+    sticky_key: str = ""
+    warm: Warm | None = None
     route_class: RouteClass | None = None
     plan: Plan | None = None
     cache: CacheStatus = "bypass"

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from policies.arrange import cascaded
+from policies.evidence import Arm
+from policies.floored import arm_for, below_floor, in_time, prediction_for
 from policies.model import (
     REQUESTED,
     Match,
@@ -23,7 +26,7 @@ from policies.model import (
     View,
 )
 from policies.patterns import matches
-from policies.ports import Demand
+from policies.ports import Demand, Ordering
 from policies.selectors import SELECTORS
 
 _NAMED_IN_REASON = 3
@@ -39,7 +42,13 @@ def match(policy: Policy, facts: RequestFacts) -> RouteClass:
             chosen = route
             break
     return RouteClass(
-        policy=policy.name, policy_version=policy.version, route=chosen, facts=facts, aliases=policy.models
+        policy=policy.name,
+        policy_version=policy.version,
+        route=chosen,
+        facts=facts,
+        aliases=policy.models,
+        quality_priors=policy.quality_priors,
+        reference=policy.reference,
     )
 
 
@@ -47,35 +56,33 @@ def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
     """Order the models that may serve the request, or say why none may.
 
     A model must be known, on the key's allow list, of the right kind, capable, and hold input plus the output cap in
-    its window; this binds fallbacks as well. The route's selector orders the candidates; fallbacks follow, without
-    repeats. Where the caller's own choice is a candidate it must exist and be the key's to use: fallbacks stand in for
-    models that fail, not for names that are wrong. A model that is out of service is dropped, except that the first of
-    the order stays when all of them are: the last one that satisfies the policy is never ejected.
+    its window; this binds fallbacks as well. The route's selector orders the candidates (on a route with a quality
+    floor, the arm that the draw falls on does); those too slow lately are dropped unless all are. Fallbacks follow,
+    without repeats, and never below the floor unless the file says so. Where the caller's own choice is a candidate it
+    must exist and be the key's to use: fallbacks stand in for models that fail, not for names that are wrong. A model
+    that is out of service is dropped, except that the first of the order stays when all of them are: the last one that
+    satisfies the policy is never ejected.
     """
     route, facts = route_class.route, route_class.facts
     cap = output_cap(route, facts)
     candidates = _expand(route.candidates, route_class)
     allowed, rejected = _filter(candidates, route_class, view, cap)
-    demand = Demand(input_tokens=facts.input_tokens, max_output_tokens=cap)
-    ordering = SELECTORS[route.selector](allowed, demand)
-    order = [group for group, _ in ordering.ranked]
+    arm = arm_for(route_class, view)
+    ordering = _order(route_class, view, allowed, cap, arm)
     if ordering.rejected:
         rejected += ordering.rejected
+    order = [group for group, _ in ordering.ranked]
+    if route.latency is not None:
+        order, slow = in_time(route.latency, order, view)
+        rejected += slow
     if route.fallbacks:
-        refused = {rejection.candidate for rejection in rejected if rejection.code != "no_price"}
-        further = [g for g in _expand(route.fallbacks, route_class) if g not in order and g not in refused]
-        more, more_rejected = _filter(further, route_class, view, cap)
-        order += [card.group for card in more]
-        rejected += more_rejected
+        order += _further(route_class, view, cap, order, rejected)
     in_service = [group for group in order if group not in view.unhealthy] or order[:1]
     if not in_service or _is_the_callers_mistake(route, facts, rejected):
         return NoCandidate(route=route.name, rejected=tuple(rejected))
-    if len(in_service) < len(order):
-        rejected += [
-            _rejection(group, "unhealthy", f"{group!r} has no deployment in service")
-            for group in order
-            if group not in in_service
-        ]
+    rejected += _out_of_service(order, in_service)
+    in_service, cascade = cascaded(route, in_service, route_class.aliases)
+    reason = _reason("control_arm" if arm == "control" else route.selector, ordering.ranked, in_service, view)
     return Plan(
         policy=route_class.policy,
         policy_version=route_class.policy_version,
@@ -87,9 +94,56 @@ def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
         on_cut=route.on_cut,
         hedge=route.hedge,
         cache=route.cache,
-        reason=_reason(route, ordering.ranked, in_service, view),
+        arm=arm,
+        cascade=cascade,
+        reason=reason if cascade is None else f"cascade:{cascade.first}",
         rejected=tuple(rejection for rejection in rejected if rejection.candidate not in in_service),
     )
+
+
+def _out_of_service(order: list[str], in_service: list[str]) -> list[Rejection]:
+    if len(in_service) == len(order):
+        return []
+    return [
+        _rejection(group, "unhealthy", f"{group!r} has no deployment in service")
+        for group in order
+        if group not in in_service
+    ]
+
+
+def _order(route_class: RouteClass, view: View, allowed: tuple[ModelCard, ...], cap: int | None, arm: Arm) -> Ordering:
+    route, tokens = route_class.route, route_class.facts.input_tokens
+    if not arm or route.knn is None:
+        return SELECTORS[route.selector](allowed, Demand(input_tokens=tokens, max_output_tokens=cap, warm=view.warm))
+    demand = Demand(
+        input_tokens=tokens,
+        max_output_tokens=cap,
+        prediction=prediction_for(route_class, view, tuple(card.group for card in allowed), arm),
+        shares=view.evidence.shares,
+        draw=view.draw / route.knn.control if arm == "control" else view.draw,
+        warm=view.warm,
+    )
+    return SELECTORS["control_arm" if arm == "control" else route.selector](allowed, demand)
+
+
+def _further(
+    route_class: RouteClass, view: View, cap: int | None, order: list[str], rejected: list[Rejection]
+) -> list[str]:
+    """Return the fallbacks that may follow `order`; whoever may not is added to `rejected`."""
+    route = route_class.route
+    excused = frozenset(_expand(route.below_floor, route_class))
+    refused = {
+        rejection.candidate
+        for rejection in rejected
+        if rejection.code != "no_price" and not (rejection.code == "below_floor" and rejection.candidate in excused)
+    }
+    further = [g for g in _expand(route.fallbacks, route_class) if g not in order and g not in refused]
+    more, more_rejected = _filter(further, route_class, view, cap)
+    rejected += more_rejected
+    groups = [card.group for card in more]
+    low = below_floor(route_class, view, tuple(group for group in groups if group not in excused))
+    rejected += low
+    return [group for group in groups if group not in {rejection.candidate for rejection in low}]
 
 
 def _is_the_callers_mistake(route: Route, facts: RequestFacts, rejected: Iterable[Rejection]) -> bool:
@@ -194,7 +248,7 @@ def _rejection(candidate: str, code: RejectionCode, detail: str) -> Rejection:
     return Rejection(candidate=candidate, code=code, detail=detail)
 
 
-def _reason(route: Route, ranked: tuple[tuple[str, str], ...], in_service: list[str], view: View) -> str:
+def _reason(selector: str, ranked: tuple[tuple[str, str], ...], in_service: list[str], view: View) -> str:
     """Say in a few ASCII words why the first model is the first: `cheapest:a 0.00012<b 0.0021`."""
     first = in_service[0]
     if first in view.unhealthy:
@@ -203,8 +257,8 @@ def _reason(route: Route, ranked: tuple[tuple[str, str], ...], in_service: list[
     if not rivals:
         return f"fallback:{first}"
     if not rivals[0][1]:
-        return f"{route.selector}:{first}"
-    text, last_figure = f"{route.selector}:", ""
+        return f"{selector}:{first}"
+    text, last_figure = f"{selector}:", ""
     for group, figure in rivals[:_NAMED_IN_REASON]:
         text += ("" if not last_figure else "=" if figure == last_figure else "<") + f"{group} {figure}"
         last_figure = figure

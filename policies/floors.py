@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from policies.document import Document, Path, Problem
+from policies.quality import OTHER_TASKS
 from policies.schema import ObjectiveSpec, PolicySpec, RouteSpec
-
-OTHER_TASKS = "any"
-"""The row of `quality_prior` that stands for every task without one of its own."""
 
 
 def floor_problems(document: Document, spec: PolicySpec) -> list[Problem]:

@@ -187,6 +187,7 @@ def _route(spec: RouteSpec, defaults: DefaultsSpec) -> Route:
         quality=None if quality is None else quality_rules(quality),
         latency=None if latency is None else latency_rules(latency),
         knn=None if quality is None else knn_rules(spec.selector),
+        below_floor=tuple(item.model for item in spec.fallbacks if not isinstance(item, str) and item.below_floor),
         cascade=None if spec.cascade is None else cascade_rules(spec.cascade),
         tier=None if spec.tier is None else tier_rules(spec.tier),
     )

@@ -12,7 +12,10 @@ from typing import Literal
 
 import msgspec
 
+from policies.evidence import NOTHING, Arm, Evidence, Latency
+from policies.prices import Price
 from policies.rules import (
+    AcceptRules,
     BudgetRules,
     CascadeRules,
     KnnRules,
@@ -38,41 +41,6 @@ REQUESTED = "requested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """Prices in pico-dollars per token (1 USD per million tokens = 1_000_000).
-
-    Pico, not nano: published prices such as 0.0375 USD per million cached tokens are no whole
-    nano-dollars. Amounts, once multiplied by tokens, are rounded up to whole nano-dollars.
-    """
-
-    input: int
-    cached_input: int
-    cache_write: int
-    output: int
-    reasoning: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """What one model charges: base rates, and dearer rates above some prompt sizes.
-
-    `above` holds (input_tokens, rates): the rates that replace `base` for a whole request whose
-    input has more than that many tokens, smallest threshold first.
-    """
-
-    base: Rates
-    above: tuple[tuple[int, Rates], ...] = ()
-
-    def rates(self, input_tokens: int) -> Rates:
-        """Return the rates that apply to a request of `input_tokens`."""
-        applicable = self.base
-        for threshold, rates in self.above:
-            if input_tokens > threshold:
-                applicable = rates
-        return applicable
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """What policy may know of one model group; over several deployments, the worst of each.
 
@@ -94,7 +62,7 @@ Catalogue = Mapping[str, ModelCard]
 """Every model group that has at least one usable deployment, by name."""
 
 
-class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything a policy may know of a request; never its text.
 
     `input_tokens` is an estimate (UTF-8 bytes of all text / 4, rounded up); `tags` hold "key=value" strings;
@@ -173,7 +141,8 @@ class HedgeRules:
 class Route:
     """One rule of a policy: which requests, which models, in which order, cached how, by when.
 
-    `selector` is a row of selectors/; `knn` is set with `quality`. `candidates` and `fallbacks` are aliases of
+    `selector` is a row of selectors/; `knn` is set with `quality`; `below_floor` are the
+    fallbacks that may serve although they do not reach it. `candidates` and `fallbacks` are aliases of
     `Policy.models`, groups of models.yaml or `requested`. `deadline_s` is both the default and the most a client may
     ask for.
     """
@@ -193,6 +162,7 @@ class Route:
     quality: QualityRules | None = None
     latency: LatencyRules | None = None
     knn: KnnRules | None = None
+    below_floor: tuple[str, ...] = ()
     cascade: CascadeRules | None = None
     tier: TierRules | None = None
 
@@ -222,29 +192,45 @@ class Policy:
 
 
 class RouteClass(msgspec.Struct, frozen=True, kw_only=True):
-    """What `match` found: the route, before any look-up of cache, spend or health."""
+    """What `match` found: the route, before any look-up of cache, spend or health.
+
+    `quality_priors` and `reference` are the policy's.
+    """
 
     policy: str
     policy_version: str
     route: Route
     facts: RequestFacts
     aliases: Mapping[str, str]
+    quality_priors: Mapping[str, Mapping[str, float]] = {}
+    reference: str | None = None
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class Warm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where the beginning of a request is probably in a provider's prefix cache: `tokens` of it, at `group`."""
+
+    group: str
+    tokens: int
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What `choose` may look at beside the request; recorded, so that a decision can be repeated.
 
-    `unhealthy` are groups with no deployment in service now; `draw` is uniform in [0, 1).
+    `unhealthy` are groups with no deployment in service now; `draw` is uniform in [0, 1). `evidence` is what is known
+    of quality for this very request, `latency` the recent figures of the groups that have any, `warm` who has answered
+    this session or transcript lately, where the policy is sticky.
     """
 
     catalogue: Catalogue
     unhealthy: frozenset[str] = frozenset()
     draw: float = 0.0
+    evidence: Evidence = NOTHING
+    latency: Mapping[str, Latency] = {}
+    warm: Warm | None = None
 
 
-RejectionCode = Literal[
-    "unknown_model", "not_allowed", "wrong_mode", "context_window", "capability", "no_price", "unhealthy"
-]
+Shortcoming = Literal["context_window", "capability", "no_price", "unhealthy", "below_floor", "too_slow"]
+RejectionCode = Literal["unknown_model", "not_allowed", "wrong_mode", Shortcoming]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,8 +242,19 @@ class Rejection:
     detail: str
 
 
+class Cascade(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose answer is held and checked, and who is asked where it does not pass; groups, both in the plan."""
+
+    first: str
+    then: str
+    accept: AcceptRules
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model groups to try, in order, and within which limits; `max_attempts` None: the engine's own bound."""
+    """Which model groups to try, in order, and within which limits; `max_attempts` None: the engine's own bound.
+
+    `arm` is who decided, on a route with a quality floor; `service_tier` is asked for where a provider has it.
+    """
 
     policy: str
     policy_version: str
@@ -272,6 +269,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     on_cut: OnCut = "resume"
     hedge: HedgeRules | None = None
     max_attempts: int | None = None
+    arm: Arm = ""
+    service_tier: str = ""
+    cascade: Cascade | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from policies.rules import BudgetScope, BudgetWindow, GuardAction, GuardMetric, OnExceed, PriceTier
+from policies.rules import AcceptSchema, BudgetScope, BudgetWindow, GuardAction, GuardMetric, OnExceed, PriceTier
 from policies.shapes import ModelName, Name, Spec
 from policies.zones import zone
 
@@ -70,7 +70,9 @@ class SelectorSpec(Spec):
 class AcceptSpec(Spec):
     """What a first answer must pass."""
 
-    json_schema: Name | None = Field(default=None, description="a schema of the shipped pipelines, such as fallacy_v1")
+    json_schema: AcceptSchema | None = Field(
+        default=None, description="a schema of the shipped pipelines, such as fallacy_v1"
+    )
     no_refusal: bool = Field(default=False, description="whether a refusal sends the request on")
     quotes_present: bool = Field(default=False, description="whether every quote must be in the request's text")
 

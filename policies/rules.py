@@ -17,7 +17,9 @@ BudgetWindow = Literal["minute", "hour", "day", "week", "month"]
 OnExceed = Literal["downgrade_to_floor", "refuse"]
 GuardMetric = Literal["error_rate", "p95_total_ms", "p95_first_token_ms", "cost_usd", "quality"]
 GuardAction = Literal["rollback", "pause"]
-PriceTier = Literal["standard", "flex", "batch"]
+AcceptSchema = Literal["analysis_v1", "fallacy_v1", "verdict_v1"]
+"""The schemas of the shipped pipelines' steps (gateway.acceptance has them; a test compares)."""
+PriceTier = Literal["standard", "flex"]
 Sticky = Literal["none", "session", "transcript"]
 
 
@@ -53,7 +55,7 @@ class KnnRules:
 class AcceptRules:
     """What a held first answer must pass: a JSON schema by name, no refusal, every quote found in the request."""
 
-    json_schema: str | None = None
+    json_schema: AcceptSchema | None = None
     no_refusal: bool = False
     quotes_present: bool = False
 

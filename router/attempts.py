@@ -21,6 +21,7 @@ from router.reading import Reading
 from router.resume import Continuation, Diverged, cap_left, frame_of, ways_of, with_prefill
 from router.run import Run
 from router.steps import is_blameless
+from router.tiers import asked_tier
 from router.traffic import Traffic
 from router.types import AnswerEvent, AttemptRecord, Block, Call, ChatRequest, Opened, Priority
 from router.usage import BYTES_PER_TOKEN
@@ -156,6 +157,7 @@ class Attempts:
             stream=request.stream or run.is_assembled,
             max_output_tokens=run.plan.max_output_tokens if cap is None else cap,
             traceparent=run.traceparent,
+            service_tier=asked_tier(run.plan, turn),
         )
         leg = Leg(turn.deployment, turn.reason, request, now_s, gap_s=gap_s, keep_text_bytes=run.keep_text_bytes)
         return Entrant(turn=turn, leg=leg, call=call)

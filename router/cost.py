@@ -9,10 +9,12 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from policies.model import Price, Rates
+from policies.prices import Price, Rates
 from router import litellm_door
 from router.types import Usage
 
+SERVICE_TIERS = ("flex", "priority")
+"""Those that an answer may name and that LiteLLM's map prices; any other is charged as the standard one."""
 _PICO = Decimal(10) ** 12
 _TIER = re.compile(r"^(?:input|output)_cost_per_token_above_(\d+)(k?)_tokens$")
 
@@ -21,8 +23,8 @@ def price_of(model: str, overrides: Mapping[str, object] | None = None) -> Price
     """Return the price of LiteLLM's `model` name (with or without provider prefix), None where nobody published one.
 
     `overrides` are an entry's own `input_cost_per_token`, `output_cost_per_token`, `cache_read_input_token_cost` … as
-    LiteLLM names them (USD per token); each replaces the map's. Service tiers, batches, audio, images and the one-hour
-    cache rate are not modelled.
+    LiteLLM names them (USD per token); each replaces the map's. Batches, audio, images and the one-hour cache rate are
+    not modelled.
     """
     own = {key: value for key, value in (overrides or {}).items() if "_cost" in key and value is not None}
     entry = {**map_entry(model), **own}
@@ -33,7 +35,19 @@ def price_of(model: str, overrides: Mapping[str, object] | None = None) -> Price
         return _table([tier for tier in table if isinstance(tier, dict)])
     if entry.get("input_cost_per_token") is None or entry.get("output_cost_per_token") is None:
         return None
-    return Price(base=_rates(entry), above=tuple(_thresholds(entry)))
+    tiers = {name: tier for name in SERVICE_TIERS if (tier := _of_tier(entry, name)) is not None}
+    return Price(base=_rates(entry), above=tuple(_thresholds(entry)), tiers=tiers)
+
+
+def _of_tier(entry: Mapping[str, object], name: str) -> Price | None:
+    """Return the price under keys that end in the tier's name, None where the tier has no input and output price."""
+    suffix = f"_{name}"
+    own = {
+        key.removesuffix(suffix): value for key, value in entry.items() if key.endswith(suffix) and value is not None
+    }
+    if "input_cost_per_token" not in own or "output_cost_per_token" not in own:
+        return None
+    return Price(base=_rates(own), above=tuple(_thresholds(own)))
 
 
 def map_entry(model: str) -> Mapping[str, object]:
@@ -52,6 +66,8 @@ def cost_nanousd(price: Price | None, usage: Usage) -> int | None:
     """
     if price is None:
         return None
+    if usage.service_tier:
+        price = price.tier(usage.service_tier)
     rates = price.rates(usage.input_tokens)
     plain_input = max(0, usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens)
     plain_output = max(0, usage.output_tokens - usage.reasoning_tokens)

@@ -6,6 +6,7 @@ backends/litellm.py.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from router.entries import Entry, LeftOut, Resolved, resolve, simulated
 from router.errors import NoDeployment, ProviderError
 from router.litellm_shapes import LiteLLMRouter
 from router.types import ChatRequest, Deployment
+from router.windows import RecentCount
 
 COOLDOWN_S = 5.0
 """How long a deployment cools where neither its entry nor the provider says; LiteLLM's default."""
@@ -41,6 +43,7 @@ class LiteLLMDeployments:
         if simulate_missing and all(card.is_simulated for _, card in usable):
             usable = _stand_ins(entries)
         usable = _with_own_ids(usable)
+        self._good: dict[str, RecentCount] = {}
         self._by_id = {resolved.deployment.id: resolved for resolved, _ in usable}
         self.backends = frozenset(resolved.deployment.backend for resolved, _ in usable)
         self.found = tuple(dict.fromkeys(resolved.deployment.provider for resolved, _ in usable))
@@ -94,8 +97,14 @@ class LiteLLMDeployments:
         return self._by_id[str(picked["model_info"]["id"])].deployment
 
     def succeeded(self, deployment: Deployment) -> None:
-        """Record a good answer; without it the cooldown sees 100 % failures."""
-        litellm_door.report_success(self._router, deployment.id)
+        """Record a good answer; without it the cooldown sees 100 % failures. Needs a running event loop.
+
+        LiteLLM reads its counts only when something has failed, and counting there costs 20 µs: they wait here.
+        """
+        good = self._good.get(deployment.id)
+        if good is None:
+            good = self._good[deployment.id] = RecentCount(seconds=60)
+        good.add(asyncio.get_running_loop().time())
 
     def failed(self, deployment: Deployment, error: ProviderError) -> None:
         """Record a failure; LiteLLM decides whether the deployment cools. Needs a running event loop.
@@ -109,6 +118,9 @@ class LiteLLMDeployments:
         known = self._by_id.get(deployment.id)
         if known is None:
             return
+        good = self._good.pop(deployment.id, None)
+        if good is not None and (count := good.move(asyncio.get_running_loop().time())):
+            litellm_door.report_successes(self._router, deployment.id, count)
         wanted = min(error.retry_after_s or COOLDOWN_S, MAX_COOLDOWN_S)
         cooldown_s = wanted if known.cooldown_s is None else known.cooldown_s
         litellm_door.report_failure(

@@ -19,7 +19,7 @@ from router.traffic import Traffic
 from router.types import ChatRequest, Deployment, Priority, Reason
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whom to ask, why, and whether the plan has nowhere else to go. `is_forced`: although its breaker is open."""
 
     deployment: Deployment

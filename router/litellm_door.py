@@ -28,9 +28,6 @@ os.environ["DISABLE_AIOHTTP_TRUST_ENV"] = "True"
 import litellm
 from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
 from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
-from litellm.router_utils.router_callbacks.track_deployment_metrics import (
-    increment_deployment_successes_for_current_minute,
-)
 from litellm.types.router import RouterRateLimitError
 
 litellm.suppress_debug_info = True  # else it prints its provider list to stdout on errors
@@ -51,7 +48,7 @@ _RESPONSES: ContextVar[list[HttpResponse] | None] = ContextVar("litellm_response
 def router(model_list: Sequence[Mapping[str, object]], *, cooldown_s: float) -> LiteLLMRouter:
     """Build a Router without retries, fallbacks, Redis, response cache and global callbacks.
 
-    `discard` takes its callbacks out of LiteLLM's global lists: health is reported to it by `report_success` and
+    `discard` takes its callbacks out of LiteLLM's global lists: health is reported to it by `report_successes` and
     `deployment_callback_on_failure` alone, or every failure of LiteLLM's own calls would count twice.
     """
     built: LiteLLMRouter = litellm.Router(
@@ -66,9 +63,9 @@ def router(model_list: Sequence[Mapping[str, object]], *, cooldown_s: float) -> 
     return built
 
 
-def report_success(target: LiteLLMRouter, deployment_id: str) -> None:
-    """Count a success for the Router's failure share of this minute."""
-    increment_deployment_successes_for_current_minute(target, deployment_id)
+def report_successes(target: LiteLLMRouter, deployment_id: str, count: int) -> None:
+    """Count successes for the Router's failure share of this minute, as its own counting function does."""
+    target.cache.increment_cache(key=f"{deployment_id}:successes", value=count, local_only=True, ttl=60)
 
 
 def report_failure(

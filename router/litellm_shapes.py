@@ -37,6 +37,12 @@ class MemoryCache(Protocol):
     cache_dict: Mapping[str, object]
 
 
+class CountCache(Protocol):
+    """Where the Router counts what happened to its deployments."""
+
+    def increment_cache(self, *, key: str, value: int, local_only: bool, ttl: int) -> object: ...
+
+
 class CooldownCache(Protocol):
     """Where the Router keeps which deployments are cooling."""
 
@@ -52,6 +58,7 @@ class LiteLLMRouter(Protocol):
 
     cooldown_cache: CooldownCache
     cooldown_time: float
+    cache: CountCache
 
     async def async_get_available_deployment(
         self, *, model: str, request_kwargs: dict[str, object], messages: list[dict[str, str]] | None = None

@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-_READ_BYTES: Final = 65_536
+_ONE_WRITE_BYTES: Final = 65_536
 _BREAKS: Final = re.compile(r"[\r\n\0]")
 
 
@@ -103,10 +103,10 @@ class ProviderLink:
         protocol = connection.protocol
         if protocol is None or protocol.transport is None:
             raise aiohttp.ServerDisconnectedError
-        protocol.set_response_params(read_until_eof=True, read_bufsize=_READ_BYTES)
+        protocol.set_response_params(read_until_eof=True)
         trace = b"" if traceparent is None else b"\r\ntraceparent: " + traceparent.encode()
         head = b"%b%d%b\r\n\r\n" % (target.head, len(body), trace)
-        if len(body) < _READ_BYTES:
+        if len(body) < _ONE_WRITE_BYTES:
             protocol.transport.write(head + body)
         else:
             protocol.transport.writelines((head, body))

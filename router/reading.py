@@ -10,6 +10,7 @@ from router.deadlines import Deadlines, Limits, Measure
 from router.errors import ProviderError
 from router.leg import Leg
 from router.ports import Backend, Clock
+from router.time_limits import TimeLimits
 from router.types import Call
 
 
@@ -21,6 +22,7 @@ class Reading:
         self._clock = clock
         self._limits = limits
         self._deadlines = deadlines
+        self._waits = TimeLimits()
 
     async def open(self, leg: Leg, call: Call, *, is_last: bool) -> None:
         """Send, and read up to the first token, or all of an unstreamed answer."""
@@ -29,7 +31,7 @@ class Reading:
         limit_s = limit_of(call.request, leg.deployment, now_s, is_last=is_last)
         measure: Measure = "first_token" if call.stream else "whole"
         try:
-            async with asyncio.timeout(limit_s):
+            with self._waits.within(limit_s):
                 leg.take(await self._backends[leg.deployment.backend].send(call))
                 while leg.is_streamed and not leg.has_token:
                     leg.hold(await leg.read())

@@ -17,12 +17,14 @@ _TRUE = msgspec.Raw(b"true")
 _FALSE = msgspec.Raw(b"false")
 _ONLY_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
+_UNDECIDED_TIERS = (b"null", b'"auto"')
 # OpenAI refuses `max_tokens` for its reasoning models; most other OpenAI-shaped servers know only `max_tokens`.
 _WANTS_COMPLETION_TOKENS = re.compile(r"(?:^|/)(?:o[1-9]|gpt-[5-9]|gpt-\d\d)")
 
 
 def provider_body(call: Call) -> bytes:
-    """Return the body to send: `model`, and where needed `stream`, `stream_options` and the output cap, replaced.
+    """Return the body to send: `model`, and where needed `stream`, `stream_options`, the output cap and the service
+    tier, replaced.
 
     `cache`, which is for the gateway, is left out.
     Every other value keeps its bytes and its place; of a repeated key the last value stays, so that the provider
@@ -31,6 +33,8 @@ def provider_body(call: Call) -> bytes:
     fields = _FIELDS.decode(call.request.body)
     fields["model"] = msgspec.Raw(msgspec.json.encode(call.deployment.model))
     fields.pop("cache", None)  # LiteLLM's wishes to its cache (wire.md): the gateway has obeyed them
+    if call.service_tier and bytes(fields.get("service_tier", b"null")) in _UNDECIDED_TIERS:
+        fields["service_tier"] = msgspec.Raw(msgspec.json.encode(call.service_tier))
     if call.request.dialect == "chat":
         _set_stream(fields, call)
         if call.max_output_tokens is not None:

@@ -13,7 +13,7 @@ from router.errors import ProviderError
 from router.lenient import decode_lenient
 from router.provider_errors import error_of_document
 from router.types import Usage
-from router.usage import text_bytes, usage_of
+from router.usage import at_tier, text_bytes, usage_of
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 THOUGHTS = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"})
@@ -31,6 +31,7 @@ class _Event(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: dict[str, object] | None = None
     error: object = None
+    service_tier: str | None = None
 
 
 _EVENT = msgspec.json.Decoder(_Event)
@@ -50,6 +51,7 @@ class StreamReader:
         "_finish_reasons",
         "_max_event_bytes",
         "_pending",
+        "_service_tier",
         "_text",
         "_text_left",
         "_usage",
@@ -68,6 +70,7 @@ class StreamReader:
         self._ends_in_cr = False
         self._finish_reasons: dict[int, str | None] = {}
         self._usage: dict[str, object] | None = None
+        self._service_tier: str | None = None
         self._text: list[str] | None = [] if keep_text_bytes else None
         self._text_left = keep_text_bytes
         self.is_done = False
@@ -81,7 +84,7 @@ class StreamReader:
     @property
     def usage(self) -> Usage | None:
         """The last usage that the provider stated."""
-        return usage_of(self._usage) if self._usage else None
+        return at_tier(usage_of(self._usage), self._service_tier) if self._usage else None
 
     @property
     def text(self) -> str | None:
@@ -179,6 +182,7 @@ class StreamReader:
                 self._note_choice(choice)
         if said.usage:
             self._usage = said.usage
+            self._service_tier = said.service_tier
             if not said.choices:
                 self.usage_event = event + b"\n\n"
                 return False
@@ -230,13 +234,14 @@ def _decode(data: bytes) -> _Event | None:
 
 def _of_document(document: dict[str, object]) -> _Event:
     """Read the same from an event whose types surprise; bad values count as absent."""
-    model, stated, usage = (document.get(name) for name in ("model", "choices", "usage"))
+    model, stated, usage, tier = (document.get(name) for name in ("model", "choices", "usage", "service_tier"))
     choices = [_choice_of(choice) for choice in stated if isinstance(choice, dict)] if isinstance(stated, list) else []
     return _Event(
         model=model if isinstance(model, str) else None,
         choices=choices,
         usage=usage if isinstance(usage, dict) else None,
         error=document.get("error"),
+        service_tier=tier if isinstance(tier, str) else None,
     )
 
 

@@ -11,13 +11,14 @@ from typing import Literal
 
 import msgspec
 
-from policies.model import Dialect, Price
+from policies.model import Dialect
+from policies.prices import Price
 
 Priority = Literal["interactive", "hedge", "refresh", "warm"]
 SHED_ORDER: tuple[Priority, ...] = ("warm", "refresh", "hedge", "interactive")
 """Who is sent away first where there is no room."""
 
-Reason = Literal["first", "retry", "fallback", "resume", "hedge"]
+Reason = Literal["first", "retry", "fallback", "resume", "hedge", "cascade"]
 """Why an attempt was made."""
 
 
@@ -58,14 +59,18 @@ class Deployment:
     takes_prefill: bool = False
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider call: what to send where. `stream` says how the provider is asked, whatever the client wants."""
+class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One provider call: what to send where. `stream` says how the provider is asked, whatever the client wants.
+
+    `service_tier` is asked for unless the client asks for one itself.
+    """
 
     request: ChatRequest
     deployment: Deployment
     stream: bool
     max_output_tokens: int | None
     traceparent: str | None
+    service_tier: str = ""
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,10 +90,11 @@ class Streamed(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens of one answer. `input_tokens` includes cached and cache-write tokens, `output_tokens` includes reasoning.
 
-    `is_estimated`: the provider did not say, the figures were derived from what was seen.
+    `is_estimated`: the provider did not say, the figures were derived from what was seen. `service_tier` is what the
+    answer says it was served at, "" for the standard one.
     """
 
     input_tokens: int = 0
@@ -97,9 +103,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     is_estimated: bool = False
+    service_tier: str = ""
 
 
-class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How one attempt went. `reason` says why it was made; times are seconds since the request's first attempt.
 
     `usage` is what it is charged for, None where it produced nothing; `cost_nanousd` is None where no price is known.
@@ -119,7 +126,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     cost_nanousd: int | None = 0
 
 
-class Opened(msgspec.Struct, frozen=True, kw_only=True):
+class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The first event of a streamed answer: who answers. Nothing has been sent to the client before it.
 
     `attempts` are those that ended before this one; `first_token_s` is seconds since the request's first attempt.
@@ -131,14 +138,14 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-class Block(msgspec.Struct, frozen=True, kw_only=True):
+class Block(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One or more complete server-sent events as wire bytes, each ending in a blank line; never `[DONE]`, never usage
     only (the usage event travels in Finished)."""
 
     data: bytes
 
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
+class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The last event of a complete answer. `body` is the JSON body of an unstreamed answer, None after blocks.
 
     `usage_event` is the provider's own usage event of a stream (wire bytes), sent on to clients that asked for it.

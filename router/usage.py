@@ -15,6 +15,7 @@ from router.types import ChatRequest, Usage
 BYTES_PER_TOKEN = 4
 _TAIL_BYTES = 4_096
 _SMALL_BYTES = 65_536
+_STANDARD = frozenset({"", "default", "standard", "auto"})
 
 
 class AnswerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,7 @@ class _Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: dict[str, object] | None = None
     error: object = None
+    service_tier: str | None = None
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
@@ -54,11 +56,18 @@ def read_answer(body: bytes, dialect: Dialect) -> AnswerFacts:
     if dialect == "chat" and not answer.choices:
         raise ProviderError("the provider's answer has no choices", kind="malformed", source="gateway")
     return AnswerFacts(
-        usage=usage_of(answer.usage) if answer.usage else None,
+        usage=at_tier(usage_of(answer.usage), answer.service_tier) if answer.usage else None,
         finish_reasons=tuple(choice.finish_reason or "" for choice in answer.choices or ()),
         response_model=answer.model,
         error=None,
     )
+
+
+def at_tier(usage: Usage | None, tier: str | None) -> Usage | None:
+    """Return `usage` with the service tier that the answer states; the standard one has no name."""
+    if usage is None or tier is None or tier in _STANDARD:
+        return usage
+    return msgspec.structs.replace(usage, service_tier=tier)
 
 
 def tail_usage(body: bytes, dialect: Dialect = "chat") -> Usage | None:
@@ -73,7 +82,7 @@ def usage_of(stated: Mapping[str, object]) -> Usage | None:
     fields of LiteLLM and OpenRouter. Where the total exceeds the sum, the rest is reasoning that the provider left out
     of `completion_tokens` (xAI, Gemini's OpenAI-shaped endpoint): it is charged as output.
     """
-    if not {"prompt_tokens", "completion_tokens", "total_tokens"} & stated.keys():
+    if "prompt_tokens" not in stated and "completion_tokens" not in stated and "total_tokens" not in stated:
         return None
     read = _details(stated, "prompt_tokens_details")
     made = _details(stated, "completion_tokens_details")
@@ -191,6 +200,8 @@ def _details(stated: Mapping[str, object], name: str) -> Mapping[str, object]:
 
 def _count(stated: Mapping[str, object], name: str) -> int:
     value = stated.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+    if type(value) is int and 0 <= value < 2**53:
+        return value
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
         return 0
     return int(value)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from policies.model import Catalogue, ModelCard, Rates
+from policies.model import Catalogue, ModelCard
+from policies.prices import Rates
 from router.types import ChatRequest
 
 IMAGE_TOKENS: Final = 50_000

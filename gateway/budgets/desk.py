@@ -177,6 +177,13 @@ def _narrowing(plan: Plan, max_attempts: int, cheapest: str | None) -> tuple[Pla
     Every model of a plan has passed the route's quality floor, or the file says that it need not.
     """
     wide = plan.max_attempts or max_attempts
+    if plan.cascade is not None:
+        # Both of its legs, or its last word alone.
+        then = (plan.cascade.then,)
+        return (
+            replace(plan, max_attempts=max(2, wide)),
+            replace(plan, max_attempts=1, candidates=then, cascade=None, hedge=None),
+        )
     narrower = [replace(plan, max_attempts=wide)]
     if wide > 2:
         narrower.append(replace(plan, max_attempts=2))

@@ -15,7 +15,7 @@ from gateway.cache.lease import Lease
 from gateway.ports import Clock, Store, StoreUnavailable
 
 
-class Hit(msgspec.Struct, frozen=True, kw_only=True):
+class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A stored answer that is still good; `age_s` since it was made."""
 
     answer: StoredAnswer
@@ -23,7 +23,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float
 
 
-class Miss(msgspec.Struct, frozen=True, kw_only=True):
+class Miss(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Nothing usable; `is_store_down` when the shared store could not be asked."""
 
     is_store_down: bool = False

@@ -11,7 +11,9 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from gateway.ports import Job
 from router.errors import AttemptsFailed, NoDeployment
+from router.time_limits import TimeLimits
 from router.types import AnswerEvent, Block, Finished, Opened
 
 # Quotes inside a JSON string are escaped, so that no text can look like this key.
@@ -42,8 +44,11 @@ class Flight:
     would hold up all. `groups` are the model groups that may answer it.
     """
 
-    def __init__(self, key: str | None, *, history_bytes: int, groups: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, key: str | None, *, limits: TimeLimits, history_bytes: int, groups: frozenset[str] = frozenset()
+    ) -> None:
         self.key = key
+        self._limits = limits
         self.groups = groups
         self.opened: Opened | None = None
         self.finished: Finished | None = None
@@ -57,7 +62,7 @@ class Flight:
         self._held_bytes = 0
         self._sent_bytes = 0
         self._followers: list[Follower] = []
-        self._task: asyncio.Task[None] | None = None
+        self._job: Job | None = None
         self._room = asyncio.Event()
         self._on_done: list[Callable[[], None]] = []
 
@@ -100,12 +105,12 @@ class Flight:
     async def run(self, source: AsyncGenerator[AnswerEvent, None], *, deadline_s: float) -> None:
         """Publish everything `source` yields until its end, its error or the deadline."""
         try:
-            async with asyncio.timeout(deadline_s):
+            with self._limits.within(deadline_s):
                 await self._pump(source)
         except TimeoutError:
             self.error = DeadlineExceeded(f"no complete answer within {deadline_s:g} s")
         finally:
-            self._end()
+            self.end()
 
     async def _pump(self, source: AsyncGenerator[AnswerEvent, None]) -> None:
         try:
@@ -192,17 +197,16 @@ class Flight:
         if follower in self._followers:
             self._followers.remove(follower)
         self._room.set()
-        if not self._followers and not keep_running and not self.is_done and self._task is not None:
+        if not self._followers and not keep_running and not self.is_done and self._job is not None:
             self.is_joinable = False
-            self._task.cancel()
+            self._job.cancel()
 
-    def attach_task(self, task: asyncio.Task[None]) -> None:
-        """Remember the task to cancel when nobody is left."""
-        self._task = task
-        # A task cancelled before its first step never runs `run`, whose finally would have told the callbacks.
-        task.add_done_callback(lambda _: self._end())
+    def attach_job(self, job: Job) -> None:
+        """Remember the job to cancel when nobody is left."""
+        self._job = job
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Note that the call is over, and tell everybody; idempotent. A job cancelled before it began never ran."""
         if self.is_done:
             return
         self.is_done = True

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 
 from gateway.cache.flight import Flight
 from gateway.ports import Spawner
+from router.time_limits import TimeLimits
 from router.types import AnswerEvent
 
 
@@ -19,6 +20,7 @@ class InFlight:
         self.heartbeat_s = heartbeat_s or None
         self._spawner = spawner
         self._history_bytes = history_bytes
+        self._limits = TimeLimits()
         self._by_key: dict[str, Flight] = {}
         self._running: set[Flight] = set()
 
@@ -56,12 +58,13 @@ class InFlight:
         groups: frozenset[str] = frozenset(),
     ) -> Flight:
         """Start a call; a None key is never joined. The caller must `follow` before its next await."""
-        flight = Flight(key, history_bytes=self._history_bytes, groups=groups)
+        flight = Flight(key, limits=self._limits, history_bytes=self._history_bytes, groups=groups)
         if key is not None:
             self._by_key[key] = flight
         self._running.add(flight)
         flight.when_done(lambda: self._forget(flight))
-        flight.attach_task(self._spawner.spawn(flight.run(source, deadline_s=deadline_s), name="provider-call"))
+        call = flight.run(source, deadline_s=deadline_s)
+        flight.attach_job(self._spawner.run_errand(call, name="provider-call", ended=flight.end))
         return flight
 
     def _forget(self, flight: Flight) -> None:

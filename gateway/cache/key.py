@@ -51,6 +51,8 @@ _CLOCK: Final = re.compile(
     r"|\b(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day,?\s+)?(?:January|February|March|April|May|June|July|August"
     r"|September|October|November|December)\s+\d{1,2}(?:st|nd|rd|th)?(?:,?\s+\d{4})?\b"
 )
+_DIGIT: Final = re.compile(r"\d")
+"""No date and no time of day is without one; looking for it is ten times cheaper."""
 _MENTION: Final = re.compile(r"\A(?:<@!?\d+>:?\s*)+")
 
 
@@ -132,7 +134,7 @@ def _messages(document: Mapping[str, object]) -> list[object]:
 def _without_clock(message: Mapping[str, object]) -> Mapping[str, object]:
     if message.get("role") not in ("system", "developer"):
         return message
-    return _with_text(message, lambda text: _CLOCK.sub("\0time", text))
+    return _with_text(message, lambda text: _CLOCK.sub("\0time", text) if _DIGIT.search(text) else text)
 
 
 def _without_mention(message: Mapping[str, object]) -> Mapping[str, object]:

@@ -34,7 +34,7 @@ class Claims(Protocol):
         ...
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
+class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A claim, ours or to be made; it is over when it is given up or `ttl_s` has passed."""
 
     name: str

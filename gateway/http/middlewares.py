@@ -19,7 +19,7 @@ from gateway.http.wire import request_id_of
 async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
     """See the module."""
     services = request.app[SERVICES]
-    request_id = request_id_of(request.headers)
+    request_id = request_id_of(request.headers, services)
     request[REQUEST_ID] = request_id
     received_s = services.clock.monotonic()
     try:
@@ -59,7 +59,7 @@ def _refused(request: web.Request, services: Services, failure: RequestFailed, r
 
 def _check_header_size(request: web.Request, limit: int) -> None:
     """The parser bounds each line; together they are bounded here."""
-    if sum(len(name) + len(value) for name, value in request.raw_headers) > limit:
+    if sum([len(name) + len(value) for name, value in request.raw_headers]) > limit:
         raise http_failure(400, f"the headers have more than {limit} bytes, the most allowed", code="headers_too_large")
 
 

@@ -6,7 +6,6 @@ Must stay a thin shell: everything here is bound to the pinned aiohttp (tests/ht
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Mapping
 
 from aiohttp import web
@@ -67,7 +66,7 @@ class _Server(web.Server):
 
     def refused(self, failure: RequestFailed, *, crash: BaseException | None = None) -> web.Response:
         """Return the error as a response after which the connection ends."""
-        services, request_id = self._services, "req-" + secrets.token_hex(12)
+        services, request_id = self._services, self._services.new_request_id()
         if crash is not None:
             services.report_crash(request_id, crash)
         response = refuse(services, failure, request_id=request_id, received_s=services.clock.monotonic())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -40,7 +40,12 @@ class Services:
     report_crash: Callable[[str, BaseException], None]
     details: Callable[[], dict[str, object]]
     is_ready: bool = False
-    open_by_key: Counter[str] = field(default_factory=Counter)
+    open_by_key: dict[str, int] = field(default_factory=dict)
+    numbers: random.Random = field(default_factory=random.Random)
+
+    def new_request_id(self) -> str:
+        """Return an id that nobody has: 96 random bits. The generator was seeded after the fork."""
+        return f"req-{self.numbers.getrandbits(96):024x}"
 
 
 SERVICES = web.AppKey("services", Services)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Final
 
@@ -30,10 +29,10 @@ MAX_TAGS: Final = 16
 MAX_DEADLINE_MS: Final = 86_400_000
 
 
-def request_id_of(headers: Mapping[str, str]) -> str:
+def request_id_of(headers: Mapping[str, str], services: Services) -> str:
     """Return the client's request id where it is fit to be logged, else a new one."""
     given = headers.get("x-request-id")
-    return given if given is not None and _REQUEST_ID.fullmatch(given) else "req-" + secrets.token_hex(12)
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else services.new_request_id()
 
 
 async def read_body(request: web.Request, services: Services) -> bytes:
@@ -43,8 +42,12 @@ async def read_body(request: web.Request, services: Services) -> bytes:
         raise http_failure(413, f"the body has {request.content_length} bytes, the most allowed is {limit}")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise http_failure(400, "Content-Encoding: send the body as it is (identity)", code="unsupported_encoding")
-    if request.content.is_eof():
-        return await _read(request, limit)
+    content = request.content
+    if content.is_eof() and content.exception() is None:
+        body = content.read_nowait()
+        if len(body) > limit:
+            raise http_failure(413, f"the body has more than {limit} bytes, the most allowed")
+        return body
     try:
         async with asyncio.timeout(services.settings.body_read_timeout_s):
             return await _read(request, limit)

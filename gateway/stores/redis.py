@@ -89,9 +89,11 @@ class RedisStore:
     async def get_or_claim(self, key: str, claim: str, token: bytes, *, ttl_s: float) -> tuple[bytes | None, bool]:
         """Claim `claim` unless somebody has, then get `key`; return its value and whether the claim is ours.
 
-        One round trip, for keys of one slot. Raises StoreUnavailable, after which the claim may be ours."""
-        claimed, value = await self._ask_all((_claim(claim, token, ttl_s), ("GET", key)))
-        return optional(value), claimed is not None
+        One round trip, for keys of one slot. A server without room for the claim still reads: nobody waits for nobody
+        then, and the claim counts as ours. Raises StoreUnavailable, after which it may be."""
+        get: Command = ("GET", key)
+        claimed, value = await self._replies((_claim(claim, token, ttl_s), get), self._road)
+        return optional(_accepted(get, value)), claimed is not None
 
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Store for `ttl_s` seconds, replacing; 0 or less only deletes. Raises StoreUnavailable."""
@@ -193,14 +195,18 @@ class RedisStore:
     async def _ask_all(self, commands: Sequence[Command], road: Road | None = None) -> list[object]:
         if not commands:
             return []
+        replies = await self._replies(commands, road or self._road)
+        return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
+
+    async def _replies(self, commands: Sequence[Command], road: Road) -> Sequence[object]:
         started_s = self._clock.monotonic()  # uvloop's own time stands still for a millisecond
         try:
-            replies = await (road or self._road).ask(*commands)
+            replies = await road.ask(*commands)
         except StoreUnavailable:
             self._note(commands, started_s, None)
             raise
         self._note(commands, started_s, replies)
-        return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
+        return replies
 
     def _post(self, command: Command) -> None:
         started_s = self._clock.monotonic()

@@ -105,6 +105,10 @@ def _model(call: Call) -> str:
     return f"simulated/{call.deployment.model}"
 
 
+def _tier(call: Call) -> dict[str, object]:
+    return {"service_tier": call.service_tier} if call.service_tier else {}
+
+
 def _answer_id(call: Call) -> str:
     return "chatcmpl-simulated-" + hashlib.sha256(call.request.body).hexdigest()[:16]
 
@@ -145,6 +149,7 @@ def _completion(call: Call, said: Said) -> dict[str, object]:
             for index in range(_choices(call.request.document))
         ],
         "usage": _usage(call, said),
+        **_tier(call),
     }
 
 
@@ -171,6 +176,7 @@ def _event(call: Call, *, choices: list[dict[str, object]], usage: dict[str, obj
         "created": 0,
         "model": _model(call),
         "choices": choices,
+        **_tier(call),
     }
     if usage is not None:
         chunk["usage"] = usage

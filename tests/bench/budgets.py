@@ -1,4 +1,4 @@
-"""How many reserve-and-settle pairs a second one policy's slot in Redis carries, pools off and on: `make bench-budgets`.
+"""Reserve-and-settle pairs a second that one policy's slot in Redis carries, pools off and on: `make bench-budgets`.
 
 One redis-server and this process, each on a core of its own at best; a real Cluster has one such slot a policy.
 """

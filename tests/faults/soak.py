@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
+from gateway.errands import IDLE
 from gateway.ledger import read_ledger
 from gateway.stores.embedded import EmbeddedRedis
 from gateway.stores.redis import RedisStore
@@ -210,7 +211,8 @@ async def settle(gateway: Gateway, soaked: Soaked, tasks: int, descriptors: int)
     worker = gateway.worker
 
     def left(opened: int) -> dict[str, int]:
-        names = [name for name in worker.supervisor.names if name in ("provider-call", "cache-put", "lease-release")]
+        names = [name for name in worker.supervisor.names if name == "provider-call"]
+        idle = worker.supervisor.names.count(IDLE)  # they wait for the next call, at most MAX_IDLE of them
         return {
             "calls in flight": worker.inflight.count,
             "callers": worker.inflight.callers,
@@ -220,7 +222,7 @@ async def settle(gateway: Gateway, soaked: Soaked, tasks: int, descriptors: int)
             # The idle keep-alive connection of the gateway's own session is answered by one handler each.
             # The kernel's word for it: every idle connection to the provider has two ends in this process.
             "sockets and files": max(0, opened - descriptors - 2 * gateway.provider.open_connections),
-            "tasks": max(0, len(asyncio.all_tasks()) - tasks - 2 * gateway.provider.open_connections - 4),
+            "tasks": max(0, len(asyncio.all_tasks()) - tasks - idle - 2 * gateway.provider.open_connections - 4),
         }
 
     for _ in range(1000):

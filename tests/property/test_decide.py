@@ -15,13 +15,12 @@ from policies.model import (
     NoCandidate,
     Plan,
     Policy,
-    Price,
-    Rates,
     RequestFacts,
     Route,
     TokenRange,
     View,
 )
+from policies.prices import Price, Rates
 from policies.selectors import SELECTORS
 
 GROUPS = ("a", "b", "c", "d", "e")
@@ -143,7 +142,7 @@ def test_a_plan_holds_only_models_that_the_route_names_and_that_may_serve(
     cap = output_cap(route, facts)
     candidates, fallbacks = named(policy, route.candidates, facts), named(policy, route.fallbacks, facts)
     able = [g for g in view.catalogue if may_serve(view.catalogue[g], facts, cap)]
-    wanted = [g for g in candidates if route.selector != "cheapest" or g not in able or view.catalogue[g].price]
+    wanted = [g for g in candidates if route.selector == "fixed" or g not in able or view.catalogue[g].price]
     expected = {g for g in (*wanted, *fallbacks) if g in able}
     mistaken = is_mistaken(view.catalogue.get(facts.requested_model), facts) and "requested" in route.candidates
     if isinstance(result, NoCandidate):

@@ -34,12 +34,11 @@ ALPHA: Final = 0.05
 FALSE_SAME: Final = 0.01
 """Most of the wrong pairs that comparators are taken to call right: it cannot be measured by asking twice."""
 
-_SAFER: Final = np.array([0.0, 0.05, 0.15, 0.3, 0.45, 0.6, 0.72, 0.82, 0.9])
-"""Bets that a rate is lower: odds ratios. 0 never survives an error; it is what makes 149 clean labels nearly
-enough."""
-_SAFER_PRIOR: Final = np.array([0.2, *([0.1] * 8)])
-_NOISIER: Final = np.array([1.08, 1.15, 1.25, 1.4, 1.6, 2.0, 3.0, 6.0])
-_NOISIER_PRIOR: Final = np.full(8, 1 / 8)
+_SAFER: Final = np.array([0.0, 0.1, 0.25, 0.4, 0.55, 0.7, 0.82])
+"""Bets that a rate is lower, as odds ratios. 0 does not survive an error: with it, clean labels alone prove much."""
+_SAFER_PRIOR: Final = np.array([0.1, 0.1, 0.15, 0.15, 0.2, 0.2, 0.1])
+_NOISIER: Final = np.array([1.12, 1.25, 1.5, 2.2])
+_NOISIER_PRIOR: Final = np.full(4, 0.25)
 _FLOORS: Final = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.4])
 _SPLITS: Final = np.linspace(0.0, 1.0, 11)
 
@@ -114,9 +113,9 @@ def estimate(evidence: Evidence) -> float:
 
 
 def floor_samples_wanted(floor: Counts, wrong_rate: float) -> int:
-    """Return how many same-question samples keep the floor's own error (two sigma) within half of `wrong_rate`."""
+    """Return how many same-question samples keep the floor's own error (two sigma) within a third of it."""
     rate = (floor.wrong + 1) / (floor.labels + 2) if floor.labels >= 50 else 0.03
-    return math.ceil(16 * rate * (1 - rate) / wrong_rate**2)
+    return math.ceil(36 * rate * (1 - rate) / wrong_rate**2)
 
 
 def _rate(counts: Counts) -> float:

@@ -24,8 +24,12 @@ CUTS: Final = tuple(math.log((1 - wrong) / wrong) for wrong in WRONG_AT_CUT)
 """The same as log odds of right, ascending."""
 WINDOW_LABELS: Final = 4000
 """A window ends here; the next one was begun at its half, so that a window in use holds 2,000 to 4,000 labels."""
-_LIKELY: Final = 3.0
+PROMISING: Final = 4
+"""The cut from which labels count toward the window's end, and are worth a second look: P(right) of 0.8."""
+_LIKELY: Final = 2.0
 """Hits at the cut are about so many times worse than the average above it."""
+
+_SHARE_OF_LIKELY: Final = 0.8
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,6 +71,14 @@ class Promise:
     wrong_per_request: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A cut that keeps the promise, proven at `level` (its own and what the cuts above handed down)."""
+
+    cut: int
+    level: float
+
+
 def empty_window() -> Window:
     """Return a window in which nothing was seen."""
     nothing = np.zeros(len(CUTS))
@@ -92,9 +104,9 @@ def with_label(windows: Rolling, log_odds: float, different: float, *, is_new_pa
     seen[at] = 1.0
     current = _plus(windows.current, pairs=seen * is_new_pair, labels=seen, wrong=seen * different)
     following = windows.following
-    if current.labels.sum() >= WINDOW_LABELS / 2:
+    if _is_half_full(current):
         following = _plus(following, pairs=seen * is_new_pair, labels=seen, wrong=seen * different)
-    if current.labels.sum() >= WINDOW_LABELS:
+    if current.labels[PROMISING:].sum() >= WINDOW_LABELS:
         return Rolling(current=following, following=empty_window())
     return Rolling(current=current, following=following)
 
@@ -103,7 +115,7 @@ def with_requests(windows: Rolling, requests: int, hits: Floats) -> Rolling:
     """Return the windows after `requests`, of which `hits` float64[len(CUTS)] by bin were hits."""
     current = replace(_plus(windows.current, pairs=hits), requests=windows.current.requests + requests)
     following = windows.following
-    if current.labels.sum() >= WINDOW_LABELS / 2:
+    if _is_half_full(current):
         following = replace(_plus(following, pairs=hits), requests=following.requests + requests)
     return Rolling(current=current, following=following)
 
@@ -131,9 +143,9 @@ def allowed(window: Window, cut: int, promise: Promise) -> float:
     return min(promise.wrong_per_hit, promise.wrong_per_request * max(window.requests, pairs) / max(pairs, 1.0))
 
 
-def lowest_kept(window: Window, promise: Promise, *, served_from: int | None, floor: Counts) -> int | None:
+def lowest_kept(window: Window, promise: Promise, *, served_from: int | None, floor: Counts) -> Kept | None:
     """Return the lowest cut that keeps the promise with 95 % confidence, None where none does."""
-    found: int | None = None
+    found: Kept | None = None
     handed_down = 0.0
     levels = _levels(promise)
     for cut in reversed(range(len(CUTS))):
@@ -142,21 +154,27 @@ def lowest_kept(window: Window, promise: Promise, *, served_from: int | None, fl
         limit = allowed(window, cut, promise)
         # A best guess above the limit cannot pass: most cuts end here, without the arithmetic.
         is_kept = estimate(evidence) < limit and log_evidence(evidence, limit) >= math.log(1 / level)
-        found = cut if is_kept else found
+        found = Kept(cut=cut, level=level) if is_kept else found
         handed_down = level if is_kept else 0.0
     return found
 
 
-def upper_bound_above(window: Window, cut: int, promise: Promise, *, floor: Counts) -> tuple[float, float]:
-    """Return the best guess of wrong hits per hit above `cut`, and its upper bound at that cut's own level."""
+def upper_bound_above(
+    window: Window, cut: int, promise: Promise, *, floor: Counts, level: float | None = None
+) -> tuple[float, float]:
+    """Return the best guess of wrong hits per hit above `cut`, and its upper bound at `level` (None: the cut's own)."""
     evidence = evidence_above(window, cut, served_from=cut, floor=floor)
-    return estimate(evidence), upper_bound(evidence, alpha=_levels(promise)[cut])
+    return estimate(evidence), upper_bound(evidence, alpha=level or _levels(promise)[cut])
 
 
 def _levels(promise: Promise) -> tuple[float, ...]:
     likely = min(range(len(CUTS)), key=lambda cut: abs(WRONG_AT_CUT[cut] - _LIKELY * promise.wrong_per_hit))
-    other = ALPHA / 2 / (len(CUTS) - 1)
-    return tuple(ALPHA / 2 if cut == likely else other for cut in range(len(CUTS)))
+    other = ALPHA * (1 - _SHARE_OF_LIKELY) / (len(CUTS) - 1)
+    return tuple(ALPHA * _SHARE_OF_LIKELY if cut == likely else other for cut in range(len(CUTS)))
+
+
+def _is_half_full(window: Window) -> bool:
+    return float(window.labels[PROMISING:].sum()) >= WINDOW_LABELS / 2
 
 
 def _stratum(window: Window, low: int, high: int) -> Stratum:

@@ -45,7 +45,9 @@ def figures_of(state: ClassState, rules: SemanticRules, *, at_s: float) -> Class
     """Return the class's figures at `at_s` (Unix seconds); takes up to 50 ms of CPU while observing, 4 ms serving."""
     window, promise, floor = state.windows.current, promise_of(rules), state.floor.current
     looked_at = range(len(cuts.CUTS)) if state.cut is None else (state.cut,)
-    bounds = {cut: cuts.upper_bound_above(window, cut, promise, floor=floor) for cut in looked_at}
+    kept = cuts.lowest_kept(window, promise, served_from=state.cut, floor=floor)
+    level = kept.level if kept is not None and kept.cut == state.cut else None
+    bounds = {cut: cuts.upper_bound_above(window, cut, promise, floor=floor, level=level) for cut in looked_at}
     cut = min(bounds, key=lambda at: bounds[at][1])
     guess, upper = bounds[cut]
     hit_share = float(window.pairs[cut:].sum()) / max(window.requests, 1)

@@ -19,11 +19,14 @@ import numpy as np
 from gateway.cache.semantic import cuts, drift, logistic
 from gateway.cache.semantic.answers import NOTHING_KNOWN
 from gateway.cache.semantic.bound import floor_samples_wanted
-from gateway.cache.semantic.state import ClassState, floor_rate, is_frozen
+from gateway.cache.semantic.state import ClassState, floor_rate, is_frozen, promise_of
 from policies.rules import SemanticRules
 
 FIRST_HITS: Final = 50
 """Of a class that opens, all of them are asked again."""
+SHARE_WHILE_FEW: Final = 0.2
+"""Of hits, while labels above the cut are too few to lower it: least where the bound is lenient."""
+_FEW: Final = 20.0
 _FLOOR_SHARE: Final = 0.01
 _FLOOR_SHARE_WHILE_WANTED: Final = 0.5
 
@@ -72,7 +75,7 @@ def decide(state: ClassState, pair: Pair, rules: SemanticRules, *, at_s: float, 
     if state.cut is not None and log_odds >= cuts.CUTS[state.cut]:
         return Serve(log_odds=log_odds, is_sampled=may_spend and draw < sampling_share(state, rules))
     reason: Reason = "observing" if state.cut is None else "below_cut"
-    ask_twice = may_spend and log_odds >= cuts.CUTS[0] and draw < floor_share(state, rules)
+    ask_twice = may_spend and wants_second_look(log_odds) and draw < floor_share(state, rules)
     return Withhold(log_odds=log_odds, reason=reason, ask_twice=ask_twice)
 
 
@@ -87,12 +90,19 @@ def wants_second_look(log_odds: float) -> bool:
 
     Only where both comparisons say so is the label "different"; asking twice (AskedTwice) goes by the same rule.
     """
-    return log_odds >= cuts.CUTS[0]
+    return log_odds >= cuts.CUTS[cuts.PROMISING]
 
 
 def sampling_share(state: ClassState, rules: SemanticRules) -> float:
-    """Return the share of hits that are asked again now."""
-    return 1.0 if state.hit_labels < FIRST_HITS else rules.sample
+    """Return the share of hits that are asked again now: all of the first 50, a fifth while labels are few, `sample`.
+
+    Few are those with fewer than 20 wrong ones to expect at the bound: 1,000 at 2 %, 400 at 5 %.
+    """
+    if state.cut is None or state.hit_labels < FIRST_HITS:
+        return 1.0
+    window = state.windows.current
+    is_few = window.labels[state.cut :].sum() * cuts.allowed(window, state.cut, promise_of(rules)) < _FEW
+    return max(SHARE_WHILE_FEW, rules.sample) if is_few else rules.sample
 
 
 def floor_share(state: ClassState, rules: SemanticRules) -> float:

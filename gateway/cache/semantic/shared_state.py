@@ -6,6 +6,7 @@ Both keys carry the class in their hash tag (one Cluster slot) and no TTL. Must 
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -23,7 +24,7 @@ SNAPSHOT_EVERY: Final = 1000
 LOG_EVENTS: Final = 20_000
 """The log keeps about so many; a worker that was away for longer begins at the snapshot again."""
 PAGE: Final = 100
-"""Events folded between two round trips: a few milliseconds of CPU."""
+"""Events folded between two round trips, by a thread."""
 _START: Final = "0-0"
 _HEAD: Final = struct.Struct(">QQ")
 # A late worker must not put an older snapshot over a newer one: ids compare as their 16 big-endian bytes.
@@ -71,7 +72,8 @@ class SharedState:
     async def refresh(self) -> int:
         """Fold what the log has had since the last time, and return how many events that were.
 
-        Raises StoreUnavailable, after which the state stands at what was folded so far; so does a cancel.
+        One call at a time. Raises StoreUnavailable, after which the state stands at what was folded so far; a cancelled
+        caller's page is still folded to its end, by its thread.
         """
         if not self._has_begun or await self._has_missed_some():
             await self._begin_at_snapshot()
@@ -79,13 +81,18 @@ class SharedState:
         while True:
             (reply,) = await self._runner.run(("XRANGE", self._log, f"({self._at}", "+", "COUNT", PAGE))
             entries = [pair(entry) for entry in elements(reply)]
-            for entry_id, fields in entries:
-                self._fold(text(entry_id), mapping(fields).get(b"d", b""))
+            read = [(text(entry_id), mapping(fields).get(b"d", b"")) for entry_id, fields in entries]
+            # A label may take milliseconds (all cuts are looked at): never on the event loop.
+            await asyncio.to_thread(self._fold_all, read)
             folded += len(entries)
             if self._since_snapshot >= SNAPSHOT_EVERY:
-                await self._save()
+                await self.save()
             if len(entries) < PAGE:
                 return folded
+
+    def _fold_all(self, entries: Sequence[tuple[str, bytes]]) -> None:
+        for entry_id, data in entries:
+            self._fold(entry_id, data)
 
     def _fold(self, entry_id: str, data: bytes) -> None:
         self._at = entry_id
@@ -118,7 +125,11 @@ class SharedState:
         milliseconds, number = _HEAD.unpack(saved[: _HEAD.size])
         self._at = f"{milliseconds}-{number}"
 
-    async def _save(self) -> None:
+    async def save(self) -> None:
+        """Store a snapshot of the state, unless there is a newer one. `refresh` does it now and then.
+
+        Raises StoreUnavailable.
+        """
         data = _HEAD.pack(*_number(self._at)) + encode_state(self.state)
         await self._runner.run(("EVAL", _SAVE, 1, self._snapshot, data))
         self._since_snapshot = 0

@@ -90,7 +90,8 @@ def fold(state: ClassState, event: Event, rules: SemanticRules) -> ClassState:
 
 def is_frozen(state: ClassState, rules: SemanticRules, *, at_s: float) -> bool:
     """Whether the day's budget for labels is spent: then nothing is loosened until the next day (UTC)."""
-    return int(at_s // _DAY_S) == state.day and state.spent_nanousd >= rules.label_budget_nanousd_day
+    spent = state.spent_nanousd if int(at_s // _DAY_S) <= state.day else 0
+    return spent >= rules.label_budget_nanousd_day
 
 
 def promise_of(rules: SemanticRules) -> Promise:
@@ -142,8 +143,8 @@ def _evaluated(state: ClassState, rules: SemanticRules, *, at_s: float) -> Class
     if kept is None:
         return state if state.cut is None else replace(state, cut=None, hit_labels=0, drift_level=0.0)
     if is_frozen(state, rules, at_s=at_s):
-        return state if state.cut is None else replace(state, cut=max(kept, state.cut))
-    return replace(state, cut=kept)
+        return state if state.cut is None else replace(state, cut=max(kept.cut, state.cut))
+    return replace(state, cut=kept.cut)
 
 
 def _after_floor_check(state: ClassState, event: AskedTwice) -> ClassState:
@@ -182,6 +183,7 @@ def _spend(state: ClassState, at_s: float, cost_nanousd: int) -> ClassState:
     if not cost_nanousd:
         return state
     day = int(at_s // _DAY_S)
-    spent = cost_nanousd + (state.spent_nanousd if day == state.day else 0)
+    # An event of yesterday that came late counts for today: it was paid all the same.
+    spent = cost_nanousd + (state.spent_nanousd if day <= state.day else 0)
     totals = replace(state.totals, label_cost_nanousd=state.totals.label_cost_nanousd + cost_nanousd)
     return replace(state, day=max(day, state.day), spent_nanousd=spent, totals=totals)

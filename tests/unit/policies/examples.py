@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from policies.model import (
-    CacheRules,
-    Capability,
-    Catalogue,
-    Dialect,
-    Match,
-    ModelCard,
-    Policy,
-    Price,
-    Rates,
-    RequestFacts,
-    Route,
-)
+from policies.model import CacheRules, Capability, Catalogue, Dialect, Match, ModelCard, Policy, RequestFacts, Route
+from policies.prices import Price, Rates
 
 GROUPS = frozenset({"gpt-4o-mini", "gpt-4o", "claude-haiku-4-5", "text-embedding-3-small"})
 

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from policies.model import CacheRules, Catalogue, HedgeRules, ModelCard, OnCut, Plan, Price, Rates
+from policies.model import CacheRules, Catalogue, HedgeRules, ModelCard, OnCut, Plan
+from policies.prices import Price, Rates
 from router.attempts import Attempts, Limits
 from router.backends.openai_wire import OpenAIWire
 from router.errors import AttemptsFailed, NoDeployment, ProviderError

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.model import Price, Rates
+from policies.prices import Price, Rates
 from router.cost import cost_nanousd, dearest, price_of
 from router.types import Usage
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.budgets.bound import leg_nanousd, plan_nanousd, size_of
-from policies.model import Price, Rates
+from policies.prices import Price, Rates
 from router.cost import cost_nanousd
 from router.facts import DoorLimits, read_request
 from router.types import ChatRequest, Usage

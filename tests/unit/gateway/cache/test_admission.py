@@ -7,6 +7,7 @@ import pytest
 from gateway.cache.admission import may_join
 from gateway.cache.flight import Flight
 from policies.model import CacheRules, Match, RequestFacts, Route, RouteClass
+from router.time_limits import TimeLimits
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,7 @@ from policies.model import CacheRules, Match, RequestFacts, Route, RouteClass
 async def test_a_call_is_joined_only_by_keys_that_allow_every_model_it_may_end_at(
     allowed: set[str] | None, may: bool
 ) -> None:
-    flight = Flight("k", history_bytes=1, groups=frozenset({"a", "b"}))
+    flight = Flight("k", limits=TimeLimits(), history_bytes=1, groups=frozenset({"a", "b"}))
     assert may_join(flight, _asked(None if allowed is None else frozenset(allowed))) is may
 
 

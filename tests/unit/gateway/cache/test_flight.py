@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Coroutine
 import pytest
 
 from gateway.cache.flight import JOINED_BYTES, UNREAD_LIMIT_BYTES, FellBehind, Flight, Follower
+from router.time_limits import TimeLimits
 from router.types import AnswerEvent, Block, Finished, Opened
 from tests.unit.gateway.cache.test_inflight import DEPLOYMENT, END
 from tests.virtual_time import VirtualTimeLoop
@@ -26,7 +27,7 @@ class Call:
     """A flight whose provider makes `blocks` as fast as it is read, or one every `every_s`."""
 
     def __init__(self, *, blocks: int, every_s: float = 0.0) -> None:
-        self.flight = Flight("k", history_bytes=HISTORY_BYTES)
+        self.flight = Flight("k", limits=TimeLimits(), history_bytes=HISTORY_BYTES)
         self.made_bytes = 0
         self._blocks = blocks
         self._every_s = every_s
@@ -147,7 +148,7 @@ def test_silence_is_told_once_per_interval_and_never_while_the_provider_speaks()
 
 def test_a_caller_who_waits_from_the_start_hears_after_the_first_interval() -> None:
     async def scenario() -> None:
-        flight = Flight("k", history_bytes=HISTORY_BYTES)
+        flight = Flight("k", limits=TimeLimits(), history_bytes=HISTORY_BYTES)
         follower = flight.follow(heartbeat_s=15.0, deadline_s=40.0)
         assert await follower.next_or_quiet() is None
         assert asyncio.get_running_loop().time() == 15.0

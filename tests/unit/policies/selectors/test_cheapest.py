@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from policies.model import Price, Rates
+from policies.expected_cost import expected_cost
 from policies.ports import Demand
-from policies.selectors.cheapest import expected_cost, order
+from policies.prices import Price, Rates
+from policies.selectors.cheapest import order
 from tests.unit.policies.examples import card, price
 
 ONE = price(1, 10)

@@ -1,0 +1,79 @@
+"""The two pictures of `make bench-cache`: hits against errors, and the running bound. Draws and computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import matplotlib as mpl
+
+from tests.bench.cache_arms import Arm
+from tests.bench.cache_run import Run
+from tests.bench.cache_score import Score
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+
+class Measured(Protocol):
+    """The part of a row of the table that is drawn."""
+
+    stream: str
+    arm: str
+    noise: str
+    entry_rules: bool
+    hits: float
+    read: Score | None
+
+
+def plot_frontier(rows: Sequence[Measured], file: Path) -> None:
+    """Draw wrong answers per request against hits, on the Quora stream by reading."""
+    figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    for row in rows:
+        if row.read is None or not row.hits:
+            continue
+        low, high = row.read.wrong_per_request_interval
+        wrong = row.read.wrong_per_request
+        marker, colour = (
+            ("o", "tab:blue") if not row.noise else ("s", "tab:red" if row.noise == "fresh" else "tab:orange")
+        )
+        if row.arm.startswith("guards"):
+            colour = "tab:green"
+        axes.errorbar(
+            100 * row.hits, 100 * wrong, yerr=[[100 * (wrong - low)], [100 * (high - wrong)]], fmt=marker, color=colour
+        )
+        axes.annotate(row.arm, (100 * row.hits, 100 * wrong), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    axes.axhline(0.5, linestyle=":", color="grey")
+    axes.set(xlabel="hits, % of requests", ylabel="wrong answers, % of requests (read pairs, 95 %)", yscale="symlog")
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_ylim(bottom=0)
+    axes.set_title("Quora, 60,000 questions: blue fixed cosine, green guards, red/orange the whole system")
+    figure.savefig(file, dpi=120)
+    plt.close(figure)
+
+
+def plot_bounds(traces: Sequence[tuple[Arm, Run]], file: Path) -> None:
+    """Draw the upper bound and the true share of wrong hits so far, over each whole-system run that served."""
+    shown = [(arm, run) for arm, run in traces if arm.rules is not None and run.hits]
+    columns = 2
+    figure, grid = plt.subplots(
+        max(1, -(-len(shown) // columns)), columns, figsize=(11, 2.6 * max(1, -(-len(shown) // columns))),
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for axes, (arm, run) in zip(grid.flat, shown, strict=False):
+        at = [requests for requests, _ in run.looks]
+        hits = [int((run.entry[:requests] >= 0).sum()) for requests in at]
+        wrong = [int(run.is_wrong[:requests].sum()) for requests in at]
+        true = [100 * bad / all_hits if all_hits else float("nan") for bad, all_hits in zip(wrong, hits, strict=True)]
+        upper = [100 * look.wrong_per_hit_upper if look.mode == "serving" else float("nan") for _, look in run.looks]
+        axes.plot(at, upper, color="tab:red", label="upper bound while serving")
+        axes.plot(at, true, color="black", label="wrong hits so far, true")
+        if arm.rules is not None and arm.rules.wrong_per_hit < 0.2:
+            axes.axhline(100 * arm.rules.wrong_per_hit, linestyle=":", color="grey")
+        noise = "lasting" if arm.noise.lasting else "fresh"
+        axes.set_title(f"{arm.stream}, {arm.name}, {noise} noise", fontsize=8)
+        axes.set(ylim=(0, 12), xlabel="requests", ylabel="% of hits")
+    grid.flat[0].legend(fontsize=7)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
