@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.lane import Refused
+from gateway.redis_slots import SLOTS
 from gateway.resp import ReplyReader, pack
 from gateway.stores.embedded import find_binary
-from gateway.stores.slots import SLOTS
 
 NODES = 3
 STEP_S = 0.01

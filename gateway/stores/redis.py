@@ -12,11 +12,11 @@ from typing import Self
 from gateway.clock import SystemClock
 from gateway.lane import Refused, Standing, Transition
 from gateway.ports import Clock, StoreUnavailable
+from gateway.redis_cluster import Cluster
+from gateway.redis_node import Road
+from gateway.redis_reach import Reach
 from gateway.redis_replies import elements, integer, mapping, optional, pair, text
-from gateway.stores.cluster import Cluster
-from gateway.stores.node import Road
-from gateway.stores.reach import Reach
-from gateway.stores.slots import SCHEMES
+from gateway.redis_slots import SCHEMES
 from gateway.supervisor import Supervisor
 from gateway.waiting import Command
 

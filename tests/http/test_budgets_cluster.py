@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 from gateway.budgets.meters import tag
-from gateway.stores.slots import slot_of
+from gateway.redis_slots import slot_of
 from tests.http.folding import until_callers, until_no_calls
 from tests.http.running import MODELS, Gateway, running_gateway
 from tests.http.test_budgets import idle_meters

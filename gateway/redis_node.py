@@ -19,7 +19,7 @@ _ROOM_WRITES: Final = 8
 
 
 class Road(Protocol):
-    """The way to all keys: one server, or a Cluster of them (gateway.stores.cluster)."""
+    """The way to all keys: one server, or a Cluster of them (gateway.redis_cluster)."""
 
     @property
     def state(self) -> Standing: ...

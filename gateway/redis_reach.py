@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.lane import Lane, Transition
 from gateway.redis_link import Connection
-from gateway.stores.node import Node
+from gateway.redis_node import Node
 from gateway.supervisor import Supervisor
 
 

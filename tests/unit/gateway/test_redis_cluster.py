@@ -10,8 +10,8 @@ import pytest
 from gateway.clock import SystemClock
 from gateway.lane import Refused, Transition
 from gateway.ports import StoreUnavailable
+from gateway.redis_slots import SLOTS, seeds_of, slot_map, slot_of, slot_of_command
 from gateway.stores.redis import RedisStore
-from gateway.stores.slots import SLOTS, seeds_of, slot_map, slot_of, slot_of_command
 from gateway.supervisor import Supervisor
 from tests.redis_cluster import ClusterNode, RedisCluster
 

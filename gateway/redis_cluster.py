@@ -14,9 +14,9 @@ from typing import Final, TypeVar
 
 from gateway.lane import Refused, Standing, Transition
 from gateway.ports import StoreUnavailable
-from gateway.stores.node import Node
-from gateway.stores.reach import Reach
-from gateway.stores.slots import Address, owners_of, redirected, seeds_of, shown, slot_map, slot_of_command
+from gateway.redis_node import Node
+from gateway.redis_reach import Reach
+from gateway.redis_slots import Address, owners_of, redirected, seeds_of, shown, slot_map, slot_of_command
 from gateway.supervisor import SupervisorClosed
 from gateway.waiting import Command, Told
 
