@@ -1,4 +1,4 @@
-"""Budgets where things go wrong in one particular way: late commands, lost replies, charged leases, clients that leave."""
+"""Budgets where one thing goes wrong: late commands, lost replies, charged leases, clients that leave."""
 
 from __future__ import annotations
 
