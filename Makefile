@@ -16,7 +16,7 @@ timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start))
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench bench-peers bench-micro \
   bench-growth soak-long bench-joining bench-hedge bench-rollout bench-routing bench-semantic bench-cache \
-  bench-large
+  bench-large bench-budgets bench-reloads
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
@@ -37,6 +37,8 @@ help:
 	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
 	@echo "make bench-large  1 MiB prompts, 200,000-token streams, 2,000 idle connections, 1,000 slow streams"
 	@echo "make bench-routing  cost saved at a quality, by predicted quality, against simpler rules [ARGS='--quick']"
+	@echo "make bench-budgets  reserve-and-settle pairs a second on one policy's slot, pools off and on"
+	@echo "make bench-reloads  a thousand policy reloads under 200 requests a second [ARGS='--reloads 100']"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
 
 setup: .venv/.installed
@@ -107,6 +109,14 @@ bench-large: setup
 # What routing by predicted quality saves, on RouteLLM's data beside the project (FOREWORD_DATA).
 bench-routing: setup
 	@exec $(BIN)/python -m tests.bench.routing $(ARGS)
+
+# The ceiling of one policy's budgets, on one server and on a Cluster; the figures in tests/bench/README.md.
+bench-budgets: setup
+	@exec $(BIN)/python -m tests.bench.budgets
+
+# Good and bad files under load: no request may fail or be of two versions; a minute or two.
+bench-reloads: setup
+	@exec $(BIN)/python -m tests.bench.reloads $(ARGS) | tail -n 1
 
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)

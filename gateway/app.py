@@ -46,7 +46,7 @@ from gateway.outcome import Outcome
 from gateway.parts import Parts
 from gateway.pipelines.spec import shipped_pipelines
 from gateway.rollout.rollouts import Rollouts
-from gateway.rollout.state import RolloutState
+from gateway.rollout.state import RolloutState, shown_state
 from gateway.semantic.build import Semantic, Surroundings, make_semantic
 from gateway.settings import Settings, metrics_dir
 from gateway.shadow import Shadows
@@ -202,7 +202,7 @@ def _services(
         metrics=metrics,
         sink=parts.sink,
         report_crash=report_crash,
-        details=lambda: details(parts.book, deployments, store, parts.inflight),
+        details=lambda: details(parts, deployments, store),
         knowledge=parts.learning.knowledge,
         tell_feedback=_tell_feedback,
     )
@@ -270,17 +270,16 @@ def _sink(
     return sink
 
 
-def details(
-    book: PolicyBook, deployments: LiteLLMDeployments, store: RedisStore | MemoryStore, inflight: InFlight
-) -> dict[str, object]:
+def details(parts: Parts, deployments: LiteLLMDeployments, store: RedisStore | MemoryStore) -> dict[str, object]:
     """What /health/ready and /admin/status show; no secret, no address."""
     return {
-        "policies": {policy.name: policy.version for policy in book.current().policies},
+        "policies": {policy.name: policy.version for policy in parts.book.current().policies},
+        "rollouts": [shown_state(state, now=parts.clock.now()) for state in parts.rollouts.states if state.candidate],
         "models": sorted(deployments.catalogue()),
         "cooling_down": sorted(deployments.unhealthy()),
         "store": "memory" if isinstance(store, MemoryStore) else f"redis {store.state}",
-        "provider_calls": inflight.count,
-        "callers": inflight.callers,
+        "provider_calls": parts.inflight.count,
+        "callers": parts.inflight.callers,
     }
 
 

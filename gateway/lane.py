@@ -14,8 +14,8 @@ from typing import Literal, Protocol
 
 from gateway.ports import StoreUnavailable
 from gateway.supervisor import Supervisor, SupervisorClosed
+from gateway.waiting import Command, Told, Waiting
 
-Command = tuple[str | bytes | int, ...]
 State = Literal["up", "down"]
 Standing = Literal["up", "down", "full"]
 
@@ -30,9 +30,12 @@ class LinkDown(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The server answered one command with an error; `code` is its first word and holds no value."""
+    """The server answered one command with an error; `code` is its first word and holds no value.
+
+    `to` is where MOVED and ASK point ("slot host:port"), empty in any other."""
 
     code: str
+    to: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,35 +60,6 @@ class Link(Protocol):
     async def drop(self) -> None:
         """Close at once, waiting for nothing; idempotent."""
         ...
-
-
-Told = Callable[[Sequence[object] | None], None]
-"""Hears the replies of posted commands, None where there were none; must not raise."""
-
-
-class _Waiting:
-    """A caller's commands, and who gets their replies (None: unavailable): a future, or a function where posted."""
-
-    __slots__ = ("commands", "due", "future", "told")
-
-    def __init__(self, commands: tuple[Command, ...], due: float) -> None:
-        self.commands = commands
-        self.due = due
-        self.future: asyncio.Future[Sequence[object] | None] | None = None
-        self.told: Told | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it was answered, or its caller has left."""
-        return self.told is None and (self.future is None or self.future.done())
-
-    def answer(self, replies: Sequence[object] | None) -> None:
-        """Hand over the replies, once."""
-        if self.told is not None:
-            told, self.told = self.told, None
-            told(replies)
-        elif self.future is not None and not self.future.done():
-            self.future.set_result(replies)
 
 
 class Lane:
@@ -116,8 +90,8 @@ class Lane:
         self._reason = ""
         self._is_closed = False
         self._worker: asyncio.Task[None] | None = None
-        self._pending: deque[_Waiting] = deque()
-        self._in_flight: tuple[_Waiting, ...] = ()
+        self._pending: deque[Waiting] = deque()
+        self._in_flight: tuple[Waiting, ...] = ()
         self._wake: asyncio.Future[None] | None = None
         self._is_silent = False
         self._timer: asyncio.TimerHandle | None = None
@@ -128,17 +102,29 @@ class Lane:
         """Return "up" until something fails, "down" until a probe succeeds."""
         return self._state
 
+    @property
+    def reason(self) -> str:
+        """Return why it last went down."""
+        return self._reason
+
     async def ask(self, *commands: Command) -> Sequence[object]:
         """Return one reply for each command, Refused where the server said no. Raises StoreUnavailable.
 
         Cancel drops the replies; commands that were not sent yet are never sent.
         """
-        waiting = self._enter(commands)
-        waiting.future = asyncio.get_running_loop().create_future()
-        replies = await waiting.future
+        replies = await self.begin(*commands)
         if replies is None:
             raise StoreUnavailable(self._reason)
         return replies
+
+    def begin(self, *commands: Command) -> asyncio.Future[Sequence[object] | None]:
+        """Queue commands and return the future of their replies (None: unavailable). Raises StoreUnavailable.
+
+        For who asks several lanes at once; cancel the future to leave.
+        """
+        waiting = self._enter(commands)
+        waiting.future = asyncio.get_running_loop().create_future()
+        return waiting.future
 
     def post(self, *commands: Command, told: Told) -> None:
         """Send some time soon, in order with what was asked before; `told` hears how it went, None for not at all."""
@@ -147,14 +133,14 @@ class Lane:
         except StoreUnavailable:
             told(None)
 
-    def _enter(self, commands: tuple[Command, ...]) -> _Waiting:
+    def _enter(self, commands: tuple[Command, ...]) -> Waiting:
         """Queue the commands. Raises StoreUnavailable while the lane is down."""
         if self._worker is None or self._worker.done():
             self._start()
         if self._state == "down":
             raise StoreUnavailable(self._reason)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(commands, loop.time() + self._timeout_s)
+        waiting = Waiting(commands, loop.time() + self._timeout_s)
         self._pending.append(waiting)
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
@@ -208,15 +194,15 @@ class Lane:
             self._fail(reason)
             await asyncio.sleep(self._probe_interval_s)
 
-    def _take(self) -> tuple[_Waiting, ...]:
-        batch: list[_Waiting] = []
+    def _take(self) -> tuple[Waiting, ...]:
+        batch: list[Waiting] = []
         while self._pending and len(batch) < MAX_BATCH:
             waiting = self._pending.popleft()
             if not waiting.is_over:
                 batch.append(waiting)
         return tuple(batch)
 
-    async def _exchange(self, batch: tuple[_Waiting, ...]) -> bool:
+    async def _exchange(self, batch: tuple[Waiting, ...]) -> bool:
         self._in_flight = batch
         commands = [command for waiting in batch for command in waiting.commands]
         try:
@@ -243,7 +229,7 @@ class Lane:
         self._is_silent = False
         return self._worker is None or self._worker.uncancel() == 0
 
-    def _hand_out(self, batch: tuple[_Waiting, ...], replies: Sequence[object]) -> None:
+    def _hand_out(self, batch: tuple[Waiting, ...], replies: Sequence[object]) -> None:
         self._in_flight = ()
         at = 0
         for waiting in batch:

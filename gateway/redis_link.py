@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 
-from gateway.lane import Command, LinkDown, Refused
+from gateway.lane import LinkDown, Refused
 from gateway.resp import ReplyReader, pack
+from gateway.waiting import Command
 
 _NO_KEY = "foreword:no-such-key"
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.lane import Command, LinkDown, Refused
+from gateway.lane import LinkDown, Refused
+from gateway.waiting import Command
 
+_REDIRECTIONS = frozenset({"MOVED", "ASK"})
 _SIMPLE, _ERROR, _INTEGER, _BULK, _ARRAY = b"+-:$*"
 
 
@@ -74,7 +76,7 @@ def _reply(data: bytes, at: int) -> tuple[object, int]:
     if kind == _SIMPLE:
         return data[at + 1 : end], after
     if kind == _ERROR:
-        return Refused(code=_code(data[at + 1 : end])), after
+        return _refused(data[at + 1 : end]), after
     number = _number(data, at + 1, end)
     if kind == _INTEGER:
         return number, after
@@ -109,7 +111,10 @@ def _number(data: bytes, start: int, end: int) -> int:
         raise LinkDown("the server speaks no RESP") from None
 
 
-def _code(error: bytes) -> str:
-    """Return an error's first word (OOM, WRONGTYPE, NOPERM …): the rest may quote a value."""
-    word = error.split(b" ", 1)[0].decode("ascii", "replace")
-    return word if word.isupper() else "ERR"
+def _refused(error: bytes) -> Refused:
+    """Keep an error's first word (OOM, WRONGTYPE, NOPERM …): the rest may quote a value, but in a redirection."""
+    first, _, rest = error.partition(b" ")
+    word = first.decode("ascii", "replace")
+    if not word.isupper():
+        return Refused(code="ERR")
+    return Refused(code=word, to=rest.decode("ascii", "replace") if word in _REDIRECTIONS else "")

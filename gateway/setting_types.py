@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PositiveFloat, PositiveInt
 
@@ -36,8 +35,8 @@ def address_of(value: object) -> object:
 
 def redis_url_of(value: str | None) -> str | None:
     """Return the URL of a Redis. Raises ValueError."""
-    if value is not None and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("should start with redis://, rediss:// or unix://")
+    if value is not None and value.partition("://")[0] not in {"redis", "rediss", "unix", "cluster", "clusters"}:
+        raise ValueError("should start with redis://, rediss://, unix://, cluster:// or clusters://")
     return value
 
 

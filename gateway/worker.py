@@ -106,9 +106,9 @@ async def start(
     await built.spend.start(built.supervisor)
     if settings.redis_url is None and settings.first_secret is not None:
         await services.keys.create("default", name="first", secret=settings.first_secret.get_secret_value())
-    await _refresh_policies(services, built.spend)  # the parent's copy may be a moment old
+    await refresh_policies(services, built.spend)  # the parent's copy may be a moment old
     built.following = built.supervisor.every(
-        POLICY_POLL_S, lambda: _refresh_policies(services, built.spend), name="policy-reload"
+        POLICY_POLL_S, lambda: refresh_policies(services, built.spend), name="policy-reload"
     )
     built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
     built.hints.start(built.supervisor)
@@ -184,7 +184,8 @@ async def drain(built: Worker) -> None:
     await built.store.close()
 
 
-async def _refresh_policies(services: Services, spend: SpendTasks) -> None:
+async def refresh_policies(services: Services, spend: SpendTasks) -> None:
+    """Read the policy files again, and put them in force where they changed and are good."""
     found = await asyncio.to_thread(services.book.refresh)
     if isinstance(found, Reloaded):
         services.metrics.policy_loaded(found.policies.version)

@@ -9,10 +9,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.redis_cluster import RedisCluster
 
 # Repeatable everywhere: a failure in CI must fail on a desk too. FOREWORD_HYPOTHESIS=explore looks for new examples.
 settings.register_profile("suite", derandomize=True, max_examples=50, deadline=None, database=None)
@@ -45,3 +49,27 @@ def redis_url() -> Iterator[str]:
 def minilm_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return where this pytest process keeps the encoder's ONNX file (90 MB); the first to load it builds it."""
     return tmp_path_factory.mktemp("minilm")
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """Return a real Cluster of three of this pytest process; who kills a server or moves a slot puts it back."""
+    from gateway.stores.embedded import EmbeddedRedisUnavailable, find_binary
+    from tests.redis_cluster import RedisCluster
+
+    try:
+        find_binary()
+    except EmbeddedRedisUnavailable as lacking:
+        pytest.skip(str(lacking))
+    cluster = RedisCluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster_url(redis_cluster: RedisCluster) -> str:
+    """Return the URL of the real Cluster."""
+    return redis_cluster.url

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.lane import Command
 from gateway.ports import StoreUnavailable
+from gateway.waiting import Command
 
 
 class NoRedis:

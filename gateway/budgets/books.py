@@ -13,8 +13,8 @@ from typing import Final, Protocol
 from gateway.budgets import script
 from gateway.budgets.meters import Meter
 from gateway.budgets.pool import Pool, Reservation
-from gateway.lane import Command
 from gateway.ports import Clock, StoreUnavailable
+from gateway.waiting import Command
 
 FLUSH_S: Final = 0.25
 LEASE_S: Final = 60.0
@@ -52,7 +52,6 @@ class Budgets:
         self._store = store
         self._clock = clock
         self._pools: dict[tuple[str, ...], Pool] = {}
-        self._is_loaded = False
 
     async def reserve(
         self, tag: str, meters: tuple[Meter, ...], needs: Sequence[int]
@@ -65,12 +64,16 @@ class Budgets:
         found = pool.take(needs)
         if found is not None:
             return found
-        async with pool.lock:
-            try:
-                await self._make_sure(pool)
-                return pool.take(needs) or await self._grow(pool, needs)
-            except StoreUnavailable:
-                return self._offline(pool, needs)
+        pool.callers += 1  # a pool that somebody is in line for must not be forgotten
+        try:
+            async with pool.lock:
+                try:
+                    await self._make_sure(pool)
+                    return pool.take(needs) or await self._grow(pool, needs)
+                except StoreUnavailable:
+                    return self._offline(pool, needs)
+        finally:
+            pool.callers -= 1
 
     def settle(self, reservation: Reservation, actual: Sequence[int]) -> None:
         """Book what was really spent; the reservation ends. No I/O: the next flush tells Redis."""
@@ -92,7 +95,7 @@ class Budgets:
                 try:
                     await self._tell(pool)
                 except StoreUnavailable:
-                    return  # whatever was spent stays here until Redis is back
+                    continue  # what was spent stays here until Redis is back; others may be on another server
             pool.forget_demand()
 
     async def close(self) -> None:
@@ -134,22 +137,36 @@ class Budgets:
     async def _grow(self, pool: Pool, needs: Sequence[int]) -> Reservation | Exceeded:
         if any(pool.offline):
             await self._book_offline(pool)
-        seq = pool.seq = pool.seq + 1
-        command = script.grow(
-            pool.tag,
-            pool.meters,
-            lease=pool.lease,
-            seq=seq,
-            due_ms=self._due_ms(),
-            needs=needs,
-            wants=pool.wants(needs),
-        )
-        found = script.share(await self._operate(pool, command))
+        found = await self._enlarge(pool, needs, wants=pool.wants(needs))
         if isinstance(found, script.Full):
             pool.free[found.at] = found.free
             return Exceeded(meter=pool.meters[found.at], free=found.free)
         self._keep(pool, found)
         return pool.hold(needs)
+
+    async def _enlarge(
+        self, pool: Pool, needs: Sequence[int], *, wants: Sequence[int], force: bool = False
+    ) -> script.Share | script.Full:
+        """Take more into the lease, or into a new one where it was charged meanwhile: its amounts are gone then."""
+        for _ in range(2):
+            seq = pool.seq = pool.seq + 1
+            pool.offline_in_doubt = tuple(needs) if force else ()
+            command = script.grow(
+                pool.tag,
+                pool.meters,
+                lease=pool.lease,
+                seq=seq,
+                due_ms=self._due_ms(),
+                needs=needs,
+                wants=wants,
+                force=force,
+                is_begun=any(pool.amounts),
+            )
+            found = await self._operate(pool, command)
+            if found is not None:
+                return found
+            pool.expired()
+        raise StoreUnavailable("redis says of a new lease that it was charged")
 
     def _offline(self, pool: Pool, needs: Sequence[int]) -> Reservation | Unavailable | Exceeded:
         """Redis is away: refuse hard meters, let a slice of the soft ones through."""
@@ -165,36 +182,24 @@ class Budgets:
         await self._make_sure(pool)
         if any(pool.offline):
             await self._book_offline(pool)
-        released, spent = pool.released(), tuple(pool.spent)
         is_stale = any(pool.amounts) and self._clock.monotonic() - pool.told_at > RENEW_S
-        if not (any(released) or any(spent) or is_stale):
+        if not (any(pool.released()) or any(pool.spent) or any(pool.corrections) or is_stale):
             return
+        if not any(pool.amounts):
+            none = (0,) * len(pool.meters)  # a lease that was drawn to nothing is gone
+            self._keep(pool, await self._enlarge(pool, none, wants=none, force=True))
         seq = pool.seq = pool.seq + 1
-        pool.in_doubt = spent
+        released, spent = pool.let_go()
         command = script.draw(
             pool.tag, pool.meters, lease=pool.lease, seq=seq, due_ms=self._due_ms(), released=released, spent=spent
         )
-        found = script.share(await self._operate(pool, command))
+        self._keep(pool, await self._operate(pool, command))
         pool.in_doubt = ()
-        if isinstance(found, script.Share):
-            pool.booked(spent)
-        self._keep(pool, found)
 
     async def _book_offline(self, pool: Pool) -> None:
         """Tell Redis what was let through while it was away, whatever is left of the limits."""
-        seq = pool.seq = pool.seq + 1
-        owed = pool.offline_in_doubt = tuple(pool.offline)
-        command = script.grow(
-            pool.tag,
-            pool.meters,
-            lease=pool.lease,
-            seq=seq,
-            due_ms=self._due_ms(),
-            needs=owed,
-            wants=owed,
-            force=True,
-        )
-        found = script.share(await self._operate(pool, command))
+        owed = tuple(pool.offline)
+        found = await self._enlarge(pool, owed, wants=owed, force=True)
         pool.offline_booked()
         self._keep(pool, found)
 
@@ -207,40 +212,42 @@ class Budgets:
         pool.told_at = self._clock.monotonic()
 
     async def _make_sure(self, pool: Pool) -> None:
-        """After a lost reply: ask Redis whether the operation was applied, before anything else is done."""
+        """After a lost reply: ask Redis whether the operation was applied, before anything else is done.
+
+        The question has a number of its own, and Redis refuses what comes late and has a lower one.
+        """
         if not pool.is_unsure:
             return
-        known = script.held(await self._call(script.look(pool.tag, pool.meters, lease=pool.lease)))
-        if known is not None:
-            if known.seq == pool.seq:
-                pool.booked(pool.in_doubt)
-                pool.offline_booked()
-            pool.amounts = list(known.amounts)
-        elif pool.seq > 1:
+        seq = pool.seq = pool.seq + 1
+        command = script.look(pool.tag, pool.meters, lease=pool.lease, seq=seq, due_ms=self._due_ms())
+        known = script.held(await self._call(command))
+        if known is None:
+            if not any(pool.amounts):
+                pool.in_doubt = ()  # drawn to nothing: that is what ended the lease
             pool.expired()
-        pool.in_doubt, pool.offline_in_doubt, pool.is_unsure = (), (), False
+        else:
+            if known.seq == pool.doubtful_seq:
+                pool.offline_booked()
+                pool.in_doubt = ()
+            pool.take_back()
+            pool.amounts = list(known.amounts)
+        pool.offline_in_doubt, pool.is_unsure = (), False
 
-    async def _operate(self, pool: Pool, command: Command) -> object:
+    async def _operate(self, pool: Pool, command: Command) -> script.Share | script.Full | None:
         """Run one operation; where its reply is lost, or its caller leaves, the next one asks what became of it."""
-        pool.is_unsure = True
-        reply = await self._call(command)
+        pool.is_unsure, pool.doubtful_seq = True, pool.seq
+        found = script.share(await self._call(command))
         pool.is_unsure = False
-        return reply
+        return found
 
     async def _call(self, command: Command) -> object:
-        if not self._is_loaded:
-            await self._store.run(("SCRIPT", "LOAD", script.SCRIPT))
-            self._is_loaded = True
         try:
             return (await self._store.run(command))[0]
         except StoreUnavailable as error:
-            # A restarted Redis has forgotten the script; anything else is its being away.
-            self._is_loaded = False
+            # This server has not had the script yet, or has forgotten it; anything else is its being away.
             if "NOSCRIPT" not in str(error):
                 raise
-        await self._store.run(("SCRIPT", "LOAD", script.SCRIPT))
-        self._is_loaded = True
-        return (await self._store.run(command))[0]
+        return (await self._store.run(script.whole_text(command)))[0]
 
     def _due_ms(self) -> int:
         return int((self._clock.now() + LEASE_S) * 1000)

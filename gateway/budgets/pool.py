@@ -31,9 +31,10 @@ class Pool:
     """One lease over one set of meters. Amounts are by meter, in the meters' units.
 
     `amounts`: reserved in Redis for this lease; `held`: by open requests; `spent`: settled here, not yet told to Redis;
-    `free`: what nobody held when Redis last answered; `offline`: let through while Redis was away.
-    `is_unsure`: a reply was lost, so Redis must be asked before the next operation; `in_doubt` and `offline_in_doubt`
-    are what that one was to book.
+    `free`: what nobody held when Redis last answered; `offline`: let through while Redis was away; `corrections`: what
+    that really took beyond or below it. `callers` are in line for the lock. `is_unsure`: a reply was lost, so Redis
+    must be asked before the next operation; `doubtful_seq` is that operation, `in_doubt` and `offline_in_doubt` what
+    it was to book.
     """
 
     tag: str
@@ -46,18 +47,21 @@ class Pool:
     spent: list[int] = field(default_factory=list)
     free: list[int] = field(default_factory=list)
     offline: list[int] = field(default_factory=list)
+    corrections: list[int] = field(default_factory=list)
     demand: list[float] = field(default_factory=list)
     quiet_flushes: int = 0
     told_at: float = 0.0
+    callers: int = 0
     is_unsure: bool = False
-    in_doubt: tuple[int, ...] = ()
+    doubtful_seq: int = 0
+    in_doubt: tuple[tuple[int, int, int], ...] = ()
     offline_in_doubt: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         zeros = [0] * len(self.meters)
         self.amounts, self.held, self.spent = zeros[:], zeros[:], zeros[:]
         self.free = [meter.limit for meter in self.meters]
-        self.offline, self.demand = zeros[:], [0.0] * len(self.meters)
+        self.offline, self.corrections, self.demand = zeros[:], zeros[:], [0.0] * len(self.meters)
 
     def take(self, needs: Sequence[int]) -> Reservation | None:
         """Reserve out of what is here already; None where that is too little. No I/O."""
@@ -80,9 +84,10 @@ class Pool:
         A lease that expired meanwhile was charged in full, this reservation with it: nothing is counted again.
         """
         if reservation.is_offline:
-            # All of it is booked as spent when Redis is back: only the difference is left.
+            # All of it is booked as spent when Redis is back: only the difference is left. Not part of `spent`, which
+            # would make room for others in a lease that never held it.
             for at, need in enumerate(reservation.amounts):
-                self.spent[at] += actual[at] - need
+                self.corrections[at] += actual[at] - need
         elif reservation.lease == self.lease:
             for at, need in enumerate(reservation.amounts):
                 self.held[at] -= need
@@ -97,7 +102,7 @@ class Pool:
         found = []
         for at, amount in enumerate(self.amounts):
             idle = max(0, amount - self.held[at] - self.spent[at])
-            found.append(min(amount, self.spent[at] + max(0, idle - int(self.demand[at]))))
+            found.append(min(max(0, amount - self.held[at]), self.spent[at] + max(0, idle - int(self.demand[at]))))
         return tuple(found)
 
     def forget_demand(self) -> None:
@@ -106,10 +111,27 @@ class Pool:
         keep = 0.5 if self.quiet_flushes < QUIET_FLUSHES else 0.0
         self.demand = [asked * keep for asked in self.demand]
 
-    def booked(self, spent: Sequence[int]) -> None:
-        """Redis has booked `spent`."""
-        for at, cost in enumerate(spent):
-            self.spent[at] -= cost
+    def let_go(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return what to give back and what to book, and hold neither from here on.
+
+        Now, not when Redis has answered: a request that comes meanwhile must not take what is being given back.
+        """
+        released, spent = self.released(), tuple(self.spent)
+        booked = tuple(cost + correction for cost, correction in zip(spent, self.corrections, strict=True))
+        for at, amount in enumerate(released):
+            self.amounts[at] -= amount
+            self.spent[at] = 0
+            self.corrections[at] = 0
+        self.in_doubt = tuple(zip(released, spent, booked, strict=True))
+        return released, booked
+
+    def take_back(self) -> None:
+        """Undo `let_go`: Redis never had it."""
+        for at, (released, spent, booked) in enumerate(self.in_doubt):
+            self.amounts[at] += released
+            self.spent[at] += spent
+            self.corrections[at] += booked - spent
+        self.in_doubt = ()
 
     def offline_booked(self) -> None:
         """Redis has reserved what was let through without it: from here on it is spent as any other."""
@@ -125,15 +147,20 @@ class Pool:
         return Reservation(pool=self, amounts=tuple(needs), lease=self.lease, is_offline=True)
 
     def expired(self) -> None:
-        """Begin a new lease: the old one was charged in full, whatever its requests still spend."""
+        """Begin a new lease: the old one was charged in full, whatever its requests still spend.
+
+        What was let through without Redis was never part of it."""
+        for at, (_, spent, booked) in enumerate(self.in_doubt):
+            self.corrections[at] += booked - spent
         self.lease, self.seq, self.in_doubt, self.offline_in_doubt = secrets.token_hex(12), 0, (), ()
         zeros = [0] * len(self.meters)
         self.amounts, self.held, self.spent = zeros[:], zeros[:], zeros[:]
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is held, spent or reserved, so that the pool may be forgotten."""
-        return not (any(self.amounts) or any(self.held) or any(self.spent) or any(self.offline) or self.lock.locked())
+        """Whether nothing is held, spent, reserved, in doubt or asked for, so that the pool may be forgotten."""
+        open_amounts = (self.amounts, self.held, self.spent, self.offline, self.corrections)
+        return not (self.callers or self.is_unsure or self.lock.locked() or any(map(any, open_amounts)))
 
     def remaining(self) -> tuple[int, ...]:
         """Return what is left of each meter as far as this worker knows."""

@@ -1,7 +1,9 @@
 """The one Lua script over budgets and limits, its arguments and its replies.
 
 State, all under one hash tag, none of it with a TTL (a `volatile-*` eviction must not touch it):
-`…:leases` hash, lease id -> "seq|meter key=amount|…"; `…:due` sorted set, lease id -> Unix ms when it expires;
+`…:leases` hash, lease id -> "applied:fence|meter key=amount|…": the last operation applied (-1: the lease was gone when
+somebody looked), and the number that a later arrival must be above; `…:due` sorted set, lease id -> Unix ms when it
+expires;
 `…:meters` sorted set, meter key -> Unix ms when it may be deleted; each meter a hash {s: spent, r: reserved}.
 Integers throughout: Lua's numbers are exact up to 2**53. Invariant: s + r <= limit, unless a caller forced it.
 """
@@ -14,9 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.budgets.meters import KEPT_S, Meter
-from gateway.lane import Command
 from gateway.ports import StoreUnavailable
 from gateway.redis_replies import elements, integer
+from gateway.waiting import Command
 
 SPARE_SHARE: Final = 16
 """A lease may hold at most this part of what is free beyond what it needs, so that slack vanishes near the limit."""
@@ -26,12 +28,16 @@ local op, lease, seq, due = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local n = #KEYS - 3
 -- Redis takes no '-0'.
 local function whole(x) return string.format('%.0f', x + 0) end
-local held, last = {}, -1
+local held, applied, fence = {}, 0, 0
 local record = redis.call('HGET', KEYS[1], lease)
 if record then
   local at = 0
   for part in string.gmatch(record, '[^|]+') do
-    if at == 0 then last = tonumber(part) else held[at] = tonumber(string.match(part, '=(-?%d+)$')) end
+    if at == 0 then
+      local a, f = string.match(part, '^(-?%d+):(%d+)$')
+      applied, fence = tonumber(a), tonumber(f)
+    else held[at] = tonumber(string.match(part, '=(-?%d+)$'))
+    end
     at = at + 1
   end
 end
@@ -40,12 +46,12 @@ local function free(i, limit)
   return limit - (tonumber(shown[1]) or 0) - (tonumber(shown[2]) or 0)
 end
 local function keep()
-  local parts, any = {tostring(seq)}, false
+  local parts, any = {whole(applied) .. ':' .. whole(seq)}, false
   for i = 1, n do
     parts[i + 1] = KEYS[3 + i] .. '=' .. whole(held[i])
     if held[i] ~= 0 then any = true end
   end
-  if any or op == 'grow' then
+  if any or op ~= 'draw' then
     redis.call('HSET', KEYS[1], lease, table.concat(parts, '|'))
     redis.call('ZADD', KEYS[2], due, lease)
   else
@@ -55,17 +61,24 @@ local function keep()
 end
 local reply = {}
 if op == 'look' then
-  if not record then return {-1} end
-  reply[1], reply[2] = 1, last
+  if record and fence >= seq then return {2} end
+  if not record then
+    applied = -1
+    for i = 1, n do held[i] = 0 end
+  end
+  keep()
+  if applied < 0 then return {-1} end
+  reply[1], reply[2] = 1, applied
   for i = 1, n do reply[2 + i] = whole(held[i]) end
   return reply
 end
+if record and op ~= 'expire' and (fence >= seq or applied < 0) then return {2} end
 if op == 'grow' then
-  if record and last >= seq then return {2} end
+  if not record and ARGV[6] == '1' then return {-1} end
   local force = ARGV[5] == '1'
   local given, room = {}, {}
   for i = 1, n do
-    local at = 5 + (i - 1) * 4
+    local at = 6 + (i - 1) * 4
     local need, want, limit = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
     room[i] = free(i, limit)
     if need > room[i] and not force then return {0, i, whole(room[i])} end
@@ -75,12 +88,13 @@ if op == 'grow' then
   for i = 1, n do
     local meter = KEYS[3 + i]
     if redis.call('HINCRBY', meter, 'r', whole(given[i])) == given[i] then
-      redis.call('ZADD', KEYS[3], ARGV[5 + i * 4], meter)
+      redis.call('ZADD', KEYS[3], ARGV[6 + i * 4], meter)
     end
     held[i] = (held[i] or 0) + given[i]
     reply[1 + i] = whole(held[i])
     reply[1 + n + i] = whole(room[i] - given[i])
   end
+  applied = seq
   keep()
   reply[1] = 1
   return reply
@@ -99,7 +113,6 @@ if op == 'expire' then
   reply[1] = 1
   return reply
 end
-if last >= seq then return {2} end
 for i = 1, n do
   local at = 4 + (i - 1) * 3
   local released, actual, limit = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
@@ -109,6 +122,7 @@ for i = 1, n do
   reply[1 + i] = whole(held[i])
   reply[1 + n + i] = whole(free(i, limit))
 end
+applied = seq
 keep()
 reply[1] = 1
 return reply
@@ -161,9 +175,12 @@ def grow(
     needs: Sequence[int],
     wants: Sequence[int],
     force: bool = False,
+    is_begun: bool = False,
 ) -> Command:
-    """Take `needs` more of every meter into the lease, up to `wants` where there is room; all meters or none."""
-    arguments: list[str | int] = ["grow", lease, seq, due_ms, int(force)]
+    """Take `needs` more of every meter into the lease, up to `wants` where there is room; all meters or none.
+
+    `is_begun`: the lease holds something already; where it is gone, it was charged, and nothing is taken."""
+    arguments: list[str | int] = ["grow", lease, seq, due_ms, int(force), int(is_begun)]
     for meter, need, want in zip(meters, needs, wants, strict=True):
         arguments += [need, want, meter.limit, int((meter.ends_at + KEPT_S) * 1000)]
     return _call(policy_tag, [meter.key for meter in meters], arguments)
@@ -186,9 +203,14 @@ def draw(
     return _call(policy_tag, [meter.key for meter in meters], arguments)
 
 
-def look(policy_tag: str, meters: Sequence[Meter], *, lease: str) -> Command:
-    """Ask what Redis knows of a lease, after a reply was lost."""
-    return _call(policy_tag, [meter.key for meter in meters], ["look", lease, 0, 0])
+def look(policy_tag: str, meters: Sequence[Meter], *, lease: str, seq: int, due_ms: int) -> Command:
+    """Ask what Redis knows of a lease, after a reply was lost; an operation below `seq` that is late is refused."""
+    return _call(policy_tag, [meter.key for meter in meters], ["look", lease, seq, due_ms])
+
+
+def whole_text(command: Command) -> Command:
+    """Return the same call with the script's text, for a Redis that does not have it; it keeps the text."""
+    return ("EVAL", SCRIPT, *command[2:])
 
 
 def expire(policy_tag: str, meter_keys: Sequence[str], *, lease: str, now_ms: int) -> Command:

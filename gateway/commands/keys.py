@@ -17,21 +17,16 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.clock import SystemClock
-from gateway.commands.redis import redis_for
+from gateway.commands.redis import open_store, redis_for
 from gateway.keys import KeyRecord, Keys
-from gateway.logs import report_crash
 from gateway.ports import StoreUnavailable
 from gateway.settings import Settings
-from gateway.stores.redis import RedisStore
-from gateway.supervisor import Supervisor
 
 T = TypeVar("T")
 
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_CONFIG = 2
-REDIS_TIMEOUT_S = 2.0
-CLOSE_S = 1.0
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -110,14 +105,8 @@ def _with_keys(settings: Settings, act: Callable[[Keys], Awaitable[T]]) -> T | N
 
 
 async def _act(url: str, act: Callable[[Keys], Awaitable[T]]) -> T:
-    clock = SystemClock()
-    supervisor = Supervisor(clock=clock, on_crash=report_crash)
-    store = RedisStore(url, supervisor=supervisor, timeout_s=REDIS_TIMEOUT_S)
-    try:
-        return await act(Keys(store, clock))
-    finally:
-        await store.close()
-        await supervisor.close(CLOSE_S)
+    async with open_store(url) as store:
+        return await act(Keys(store, SystemClock()))
 
 
 def _shown(record: KeyRecord) -> dict[str, object]:

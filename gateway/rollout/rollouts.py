@@ -15,7 +15,6 @@ from typing import Final, Literal
 import msgspec
 
 from gateway.budgets.books import Runner
-from gateway.lane import Command
 from gateway.outcome import Outcome
 from gateway.ports import Clock, StoreUnavailable
 from gateway.redis_replies import integer, mapping, optional
@@ -23,6 +22,7 @@ from gateway.rollout.buckets import bucket_of
 from gateway.rollout.figures import Figures, read_figures
 from gateway.rollout.guards import read_guard
 from gateway.rollout.state import SWITCH_S, RolloutState, alpha_of, judged, seen
+from gateway.waiting import Command
 from policies.document import DocumentError
 from policies.load import load_policy
 from policies.model import Policy
@@ -111,14 +111,23 @@ class Rollouts:
 
     async def poll(self) -> None:
         """Tell Redis what was counted, read every state, judge what runs. Raises StoreUnavailable."""
-        await self._tell()
+        away: StoreUnavailable | None = None
         for name, (policy, text) in tuple(self._files.items()):
-            await self._read(name)
-            state = self._states.get(name)
-            if state is None:
-                await self._note(policy, text, is_change=False)
-            elif state.status in ("running", "paused"):
-                await self._judge(state)
+            try:
+                await self._poll(name, policy, text)
+            except StoreUnavailable as error:
+                away = error  # in a Cluster the others may be on another server
+        if away is not None:
+            raise away
+
+    async def _poll(self, name: str, policy: Policy, text: str) -> None:
+        await self._tell(name)
+        await self._read(name)
+        state = self._states.get(name)
+        if state is None:
+            await self._note(policy, text, is_change=False)
+        elif state.status in ("running", "paused"):
+            await self._judge(state)
 
     async def figures(self, state: RolloutState) -> tuple[Figures, Figures]:
         """Return what is known of the new and the old version in the step that runs. Raises StoreUnavailable."""
@@ -195,24 +204,31 @@ class Rollouts:
                 await self._store.run(("HDEL", _texts_key(name), *dropped))
         await self._read(name)
 
-    async def _tell(self) -> None:
-        commands: list[Command] = []
-        told: list[tuple[str, Arm]] = []
-        for (name, arm), figures in self._figures.items():
-            state = self._states.get(name)
-            if state is None or not figures.counts:
-                continue
-            key = _figures_key(state, arm)
-            commands += [("HINCRBY", key, field, count) for field, count in figures.counts.items()]
-            told.append((name, arm))
-        if commands:
-            waiting = {which: self._figures.pop(which) for which in told}
-            try:
+    async def _tell(self, name: str) -> None:
+        state = self._states.get(name)
+        if state is None:
+            return
+        waiting = {arm: self._figures.pop((name, arm)) for arm in _ARMS if (name, arm) in self._figures}
+        commands: list[Command] = [
+            ("HINCRBY", _figures_key(state, arm), field, count)
+            for arm, figures in waiting.items()
+            for field, count in figures.counts.items()
+        ]
+        try:
+            if commands:
                 await self._store.run(*commands)
-            except StoreUnavailable:
-                for which, figures in waiting.items():
-                    self._figures[which].counts.update(figures.counts)
-                raise
+        except StoreUnavailable:
+            for arm, figures in waiting.items():
+                self._figures[name, arm].counts.update(figures.counts)
+            raise
+
+
+async def read_states(store: Runner, names: Sequence[str]) -> tuple[RolloutState, ...]:
+    """Return the state of each policy as Redis has it, leaving out those that no gateway has served yet.
+
+    For commands beside a gateway. Raises StoreUnavailable."""
+    found = [optional((await store.run(("GET", _state_key(name))))[0]) for name in names]
+    return tuple(_decoder.decode(raw) for raw in found if raw is not None)
 
 
 _ARMS: Final[tuple[Arm, ...]] = ("new", "old")

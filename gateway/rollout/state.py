@@ -41,6 +41,20 @@ class RolloutState(msgspec.Struct, frozen=True, kw_only=True):
         return self.percent if now >= self.effective_at else self.percent_before
 
 
+def shown_state(state: RolloutState, *, now: float) -> dict[str, object]:
+    """Return what status pages and `foreword policy show` say of a rollout; `percent` is of this moment."""
+    return {
+        "policy": state.policy,
+        "status": state.status,
+        "percent": state.percent_at(now),
+        "step": state.step + 1,
+        "stable": state.stable,
+        "candidate": state.candidate,
+        "harmed": state.harmed,
+        "reason": state.reason,
+    }
+
+
 def settled(policy: str, version: str, *, reason: str) -> RolloutState:
     """Return the state of a policy that has one version only."""
     return RolloutState(policy=policy, stable=version, reason=reason)

@@ -1,6 +1,6 @@
-"""The store of record: Redis 6.2 or later, on one connection that concurrent callers share.
+"""The store of record: Redis 6.2 or later, one server or a Cluster, a connection to each that callers share.
 
-Every command names one key, so that a Cluster can follow; cache keys
+Every command names keys of one slot, so that a Cluster can follow; cache keys
 bring their own hash tag. Never logs: callers read `state` or pass `on_transition`.
 """
 
@@ -10,11 +10,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Self
 
 from gateway.clock import SystemClock
-from gateway.lane import Command, Lane, Refused, Standing, Transition
+from gateway.lane import Refused, Standing, Transition
 from gateway.ports import Clock, StoreUnavailable
-from gateway.redis_link import Connection
+from gateway.redis_cluster import Cluster
+from gateway.redis_node import Road
+from gateway.redis_reach import Reach
 from gateway.redis_replies import elements, integer, mapping, optional, pair, text
+from gateway.redis_slots import SCHEMES
 from gateway.supervisor import Supervisor
+from gateway.waiting import Command
 
 PAGE = 500
 """Elements asked for in one step of a scan: a few milliseconds of parsing at most."""
@@ -22,9 +26,6 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL
 OnCall = Callable[[str, float, bool], None]
 """Told of every call that was waited for to its end: operation, seconds, whether it failed."""
 _OPERATIONS = {"GET": "get", "SET": "put", "UNLINK": "delete", "XADD": "append", "XRANGE": "read"}
-_GROWING = frozenset({"SET", "XADD", "HSET", "HSETNX"})
-_FULL = frozenset({"OOM", "OutOfMemoryError"})
-_ROOM_WRITES = 8
 
 
 def _ignore(operation: str, seconds: float, has_failed: bool, /) -> None: ...
@@ -33,7 +34,8 @@ def _ignore(operation: str, seconds: float, has_failed: bool, /) -> None: ...
 class RedisStore:
     """Bytes with expiry, hashes and streams in Redis; see gateway.lane for what a slow or absent server does.
 
-    `url` is redis://, rediss:// (TLS) or unix://. No call waits longer than `timeout_s` before StoreUnavailable.
+    `url` is redis://, rediss:// (TLS) or unix://, of a Cluster cluster:// or clusters:// (TLS), which may name several
+    servers. No call waits longer than `timeout_s` before StoreUnavailable.
     Connects on first use, in the loop that runs then; raises ValueError where the URL is none.
     """
 
@@ -50,14 +52,14 @@ class RedisStore:
     ) -> None:
         self._clock = clock or SystemClock()
         self._on_call = on_call
-        self._room = _Room(on_transition)
-        self._lane = Lane(
-            Connection(url, ping_timeout_s=timeout_s),
+        reach = Reach(
             supervisor=supervisor,
             timeout_s=timeout_s,
             probe_interval_s=probe_interval_s,
-            on_transition=self._room.moved,
+            on_transition=on_transition,
         )
+        is_cluster = url.partition("://")[0] in SCHEMES
+        self._road: Road = Cluster(url, reach) if is_cluster else reach.node(url)
 
     @classmethod
     def from_settings(
@@ -75,8 +77,10 @@ class RedisStore:
 
     @property
     def state(self) -> Standing:
-        """Return "down" from the first failure until a probe has succeeded, "full" while it has no room for writes."""
-        return "full" if self._lane.state == "up" and self._room.is_full else self._lane.state
+        """Return "down" from the first failure until a probe has succeeded, "full" while it has no room for writes.
+
+        Of a Cluster, the worst of its servers' states."""
+        return self._road.state
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None where there is none or it has expired. Raises StoreUnavailable."""
@@ -88,7 +92,7 @@ class RedisStore:
         One round trip, for keys of one slot. A server without room for the claim still reads: nobody waits for nobody
         then, and the claim counts as ours. Raises StoreUnavailable, after which it may be."""
         get: Command = ("GET", key)
-        claimed, value = await self._replies((_claim(claim, token, ttl_s), get))
+        claimed, value = await self._replies((_claim(claim, token, ttl_s), get), self._road)
         return optional(_accepted(get, value)), claimed is not None
 
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
@@ -166,14 +170,15 @@ class RedisStore:
     async def scan(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names of all keys that begin with `prefix`; one may come twice. Raises StoreUnavailable."""
         pattern = "".join(f"\\{letter}" if letter in "*?[]\\^" else letter for letter in prefix) + "*"
-        cursor = "0"
-        while True:
-            after, names = pair(await self._ask("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE))
-            for name in elements(names):
-                yield text(name)
-            cursor = text(after)
-            if cursor == "0":
-                return
+        for node in await self._road.each():
+            cursor = "0"
+            while True:
+                after, names = pair(await self._scan_page(node, cursor, pattern))
+                for name in elements(names):
+                    yield text(name)
+                cursor = text(after)
+                if cursor == "0":
+                    break
 
     async def run(self, *commands: Command) -> list[object]:
         """Send commands in one round trip and return their replies in order (see gateway.redis_replies).
@@ -184,21 +189,24 @@ class RedisStore:
 
     async def close(self) -> None:
         """Drop the connection; whoever waits gets StoreUnavailable. Idempotent."""
-        await self._lane.close()
+        await self._road.close()
+
+    async def _scan_page(self, node: Road, cursor: str, pattern: str) -> object:
+        return (await self._ask_all((("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE),), node))[0]
 
     async def _ask(self, *command: str | bytes | int) -> object:
         return (await self._ask_all((command,)))[0]
 
-    async def _ask_all(self, commands: Sequence[Command]) -> list[object]:
+    async def _ask_all(self, commands: Sequence[Command], road: Road | None = None) -> list[object]:
         if not commands:
             return []
-        replies = await self._replies(commands)
+        replies = await self._replies(commands, road or self._road)
         return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
-    async def _replies(self, commands: Sequence[Command]) -> Sequence[object]:
+    async def _replies(self, commands: Sequence[Command], road: Road) -> Sequence[object]:
         started_s = self._clock.monotonic()  # uvloop's own time stands still for a millisecond
         try:
-            replies = await self._lane.ask(*commands)
+            replies = await road.ask(*commands)
         except StoreUnavailable:
             self._note(commands, started_s, None)
             raise
@@ -207,12 +215,10 @@ class RedisStore:
 
     def _post(self, command: Command) -> None:
         started_s = self._clock.monotonic()
-        self._lane.post(command, told=lambda replies: self._note((command,), started_s, replies))
+        self._road.post(command, told=lambda replies: self._note((command,), started_s, replies))
 
     def _note(self, commands: Sequence[Command], started_s: float, replies: Sequence[object] | None) -> None:
         has_failed = replies is None
-        if replies is not None:
-            self._room.note(commands, replies)
         for reply in replies or ():
             has_failed = has_failed or isinstance(reply, Refused)
         operation = _OPERATIONS.get(str(commands[-1][0]), "other")
@@ -227,37 +233,8 @@ def _claim(key: str, value: bytes, ttl_s: float) -> Command:
     return ("SET", key, value, "NX", "PX", max(1, round(ttl_s * 1000)))
 
 
-class _Room:
-    """Whether the server has room for what is written, told once each way; any other transition is passed on."""
-
-    def __init__(self, on_transition: Callable[[Transition], None] | None) -> None:
-        self._on_transition = on_transition
-        self._accepted = 0
-        self.is_full = False
-
-    def moved(self, transition: Transition) -> None:
-        """Take a transition of the lane: what was known of a server that went away is not known any more."""
-        self.is_full = False
-        if self._on_transition is not None:
-            self._on_transition(transition)
-
-    def note(self, commands: Sequence[Command], replies: Sequence[object]) -> None:
-        """Learn from replies. At the brink small writes pass and large ones do not: several in a row must pass."""
-        if not self.is_full and not any(isinstance(reply, Refused) for reply in replies):
-            return
-        for command, reply in zip(commands, replies, strict=True):
-            if isinstance(reply, Refused) and reply.code in _FULL:
-                self._accepted = 0
-                if not self.is_full:
-                    self.moved(Transition(state="full", reason=f"{command[0]!s} refused: out of memory"))
-                    self.is_full = True
-            elif command[0] in _GROWING and not isinstance(reply, Refused):
-                self._accepted += 1
-        if self.is_full and self._accepted >= _ROOM_WRITES:
-            self.moved(Transition(state="up", reason="writes are accepted again"))
-
-
 def _accepted(command: Command, reply: object) -> object:
     if isinstance(reply, Refused):
-        raise StoreUnavailable(f"redis refused {command[0]!s}: {reply.code}")
+        hint = " (it is a Cluster's server: the URL must begin with cluster://)" if reply.code == "MOVED" else ""
+        raise StoreUnavailable(f"redis refused {command[0]!s}: {reply.code}{hint}")
     return reply

@@ -27,9 +27,9 @@ from gateway.cache.semantic.index.records import Records, base, entry_key
 from gateway.cache.semantic.index.vector_set import VectorSetIndex
 from gateway.cache.semantic.types import Entry, Vector
 from gateway.clock import SystemClock
-from gateway.lane import Command
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
+from gateway.waiting import Command
 
 DIM = 32
 Rows = npt.NDArray[np.float32]

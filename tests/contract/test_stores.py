@@ -22,12 +22,18 @@ def _crashed(name: str, error: BaseException) -> None:
     raise AssertionError(f"task {name} crashed") from error
 
 
-@pytest.fixture(params=sorted(STORES))
-async def store(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[AnyStore]:
+@pytest.fixture(params=(*sorted(STORES), "cluster"))
+async def store(request: pytest.FixtureRequest, redis_url: str, cluster_url: str) -> AsyncIterator[AnyStore]:
+    name: str = request.param
+    url = cluster_url if name == "cluster" else redis_url
     clock = SystemClock()
     supervisor = Supervisor(clock=clock, on_crash=_crashed)
-    opened = STORES[request.param].from_settings(
-        redis_url, clock=clock, supervisor=supervisor, max_bytes=1 << 22, timeout_s=2.0
+    opened = STORES["redis" if name == "cluster" else name].from_settings(
+        url,
+        clock=clock,
+        supervisor=supervisor,
+        max_bytes=1 << 22,
+        timeout_s=2.0,
     )
     yield opened
     await opened.close()

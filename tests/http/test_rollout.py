@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from pathlib import Path
 
 from gateway.ports import StoreUnavailable
@@ -49,6 +51,19 @@ async def asked(gateway: Gateway, session: int, text: str = "hi") -> tuple[str, 
     return answer.headers.get("x-foreword-model", ""), answer.headers.get("x-foreword-cache", ""), answer.status
 
 
+async def shown_by_command(gateway: Gateway, *options: str) -> str:
+    """Return what `foreword policy show` prints beside the gateway."""
+    settings = gateway.worker.services.settings
+    assert settings.redis_url is not None
+    files = ("--policies", str(settings.policies), "--models", str(settings.models), "--redis-url", settings.redis_url)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "policy", "show", *files, *options, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output.decode()
+
+
 async def test_a_bad_version_serves_its_share_and_is_reverted_by_itself(start_gateway: StartGateway) -> None:
     name = "rollout-test"
     gateway = await start_gateway(policy=POLICY.format(name=name, model="small", rollout=""), policy_switch_s="0.1")
@@ -78,6 +93,13 @@ async def test_a_bad_version_serves_its_share_and_is_reverted_by_itself(start_ga
     (state,) = gateway.worker.spend.rollouts.states
     assert (state.status, state.percent) == ("rolled_back", 0.0)
     assert "error_rate" in state.reason
+    ready = await gateway.session.get(gateway.url + "/health/ready")
+    (on_page,) = (await ready.json())["rollouts"]
+    (on_screen,) = json.loads(await shown_by_command(gateway, "--json"))["rollouts"]
+    assert on_page["status"] == on_screen["status"] == "rolled_back"
+    assert (on_screen["stable"], on_screen["candidate"], on_screen["step"]) == (state.stable, state.candidate, 1)
+    assert on_screen["reason"] == state.reason
+    assert f"rollout of {name}: rolled_back" in await shown_by_command(gateway)
     await until_in_force(gateway)
     assert {(await asked(gateway, n, text=f"after {n}"))[:1] for n in range(24)} == {("small",)}
     scraped = await gateway.session.get(gateway.url + "/metrics")

@@ -15,8 +15,8 @@ from gateway.cache.semantic.events import Event, EventUnreadable, decode_event, 
 from gateway.cache.semantic.features import PRIOR
 from gateway.cache.semantic.snapshot import SnapshotUnreadable, decode_state, encode_state
 from gateway.cache.semantic.state import begin, fold
-from gateway.lane import Command
 from gateway.redis_replies import elements, mapping, optional, pair, text
+from gateway.waiting import Command
 from policies.rules import SemanticRules
 
 SNAPSHOT_EVERY: Final = 1000

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.lane import MAX_BATCH, Command, Lane, LinkDown, Transition
+from gateway.lane import MAX_BATCH, Lane, LinkDown, Transition
 from gateway.ports import StoreUnavailable
 from gateway.supervisor import Supervisor
+from gateway.waiting import Command
 
 
 class EchoLink:

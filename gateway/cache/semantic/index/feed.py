@@ -12,8 +12,8 @@ from typing import Final, Literal
 import msgspec
 
 from gateway.cache.semantic.index.records import PREFIX, Commands
-from gateway.lane import Command
 from gateway.redis_replies import elements, integer, mapping, pair, text
+from gateway.waiting import Command
 
 STREAM: Final = f"{PREFIX}:feed"
 MOST_NOTICES: Final = 20_000

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from gateway.cache.semantic.types import Entry
-from gateway.lane import Command
 from gateway.redis_replies import elements, optional, text
+from gateway.waiting import Command
 
 PREFIX: Final = "foreword:semantic"
 PAGE: Final = 16

@@ -13,9 +13,9 @@ import numpy as np
 
 from gateway.cache.semantic.index.records import Commands, Records, base
 from gateway.cache.semantic.types import Entry, Neighbour, Vector
-from gateway.lane import Command
 from gateway.ports import Clock
 from gateway.redis_replies import elements, text
+from gateway.waiting import Command
 
 SPARE: Final = 5
 """Elements asked for beyond `k`: they are stored as bytes, so their order is not exact, and some may be dead."""
