@@ -128,6 +128,7 @@ def _services(
         clock=parts.clock,
         keys=Keys(store, parts.clock),
         flow=flow,
+        recall=parts.recall,
         interactions=Interactions(
             shipped_pipelines(),
             flow=flow,

@@ -38,7 +38,11 @@ class Launcher:
         policy = self._parts.book.current().for_tenant(ask.caller.tenant)
         policy, trail.arm = self._parts.rollouts.version_for(policy, trail.facts.session or ask.request_id)
         trail.policy = policy
-        trail.route_class = match(policy, trail.facts)
+        recalled = ask.recalled
+        if recalled is not None and recalled.policy is policy and recalled.facts is trail.facts:
+            trail.route_class = recalled.route_class
+        else:
+            trail.route_class = match(policy, trail.facts)
         return trail.route_class
 
     def plan(self, ask: Ask, trail: Trail) -> Plan:

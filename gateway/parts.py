@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.budgets.desk import Desk
 from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
+from gateway.cache.recall import Recall
 from gateway.ports import Clock
 from gateway.rollout.rollouts import Rollouts
 from gateway.trail import Sink
@@ -36,3 +37,4 @@ class Parts:
     clock: Clock
     sink: Sink
     rng: random.Random
+    recall: Recall = field(default_factory=Recall)

@@ -14,6 +14,7 @@ from gateway.budgets.spending import Spending
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import Hit
 from gateway.cache.flight import Flight
+from gateway.cache.recall import Recalled
 from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
@@ -44,7 +45,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     `received_s` is the clock's monotonic reading at arrival; `identity` replaces the body in the exact key, and
     `is_segment` labels the hits of a part of a transcript. `assemble`: ask the provider for a stream and put it
     together, so that a stall is seen; `on_first_token` is called once the answer begins. `spending` collects what the
-    answer's headers say of budgets and limits.
+    answer's headers say of budgets and limits. `recalled` is what is known of the same bytes, to be used where it fits.
     """
 
     request: ChatRequest
@@ -65,6 +66,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     on_first_token: Callable[[], None] | None = None
     parent_request_id: str = ""
     spending: Spending | None = None
+    recalled: Recalled | None = None
 
 
 Sink = Callable[[Outcome], None]

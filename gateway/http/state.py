@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.budgets.desk import Desk
 from gateway.budgets.spending import Spending
+from gateway.cache.recall import Recall
 from gateway.flow import Flow
 from gateway.interactions import Interactions
 from gateway.keys import Keys
@@ -31,6 +32,7 @@ class Services:
     clock: Clock
     keys: Keys
     flow: Flow
+    recall: Recall
     interactions: Interactions
     book: PolicyBook
     desk: Desk
