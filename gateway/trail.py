@@ -6,7 +6,7 @@ The one mutable value of a request, owned by the task that serves it. Emits once
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -72,8 +72,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 Sink = Callable[[Outcome], None]
 
 
-@dataclass(slots=True, kw_only=True)
-class Trail:
+class Trail(msgspec.Struct, kw_only=True, eq=False):
     """Filled in as the request moves along Flow's line; `close_*` ends it. `price_of` takes a deployment's id.
 
     `waited_s`: seconds spent waiting for another worker's call for the same answer. `policy` is the version that serves
@@ -100,7 +99,7 @@ class Trail:
     first_token_s: float | None = None
     head_s: float = 0.0
     waited_s: float = 0.0
-    journal: list[AttemptRecord] = field(default_factory=list)
+    journal: list[AttemptRecord] = []
     is_closed: bool = False
 
     def note(self, found: object) -> None:
