@@ -41,7 +41,9 @@ from gateway.pipelines.spec import shipped_pipelines
 from gateway.rollout.rollouts import Rollouts
 from gateway.rollout.state import RolloutState
 from gateway.settings import Settings, metrics_dir
+from gateway.shadow import Shadows
 from gateway.spend_tasks import SpendTasks
+from gateway.stickiness import Stickiness
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
@@ -82,8 +84,7 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
     metrics = _metrics(book, deployments)
     store = _store(settings, clock, supervisor, metrics)
     ledger = Ledger(store, clock=clock, supervisor=supervisor, max_entries=settings.ledger_max_entries)
-    backends = _backends(settings, clock, deployments)
-    prices = {deployment.id: deployment.price for deployment in deployments.usable}
+    backends, prices = _backends(settings, clock, deployments), {one.id: one.price for one in deployments.usable}
     limits, rng = waits_of(settings), random.Random(seed)
     hints = SharedHints(store, clock=clock, known=prices)
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
@@ -95,6 +96,8 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         price_of=prices.get,
         attempts=attempts,
         rollouts=spend.rollouts,
+        shadows=Shadows(spend.budgets, clock, catalogue=deployments.catalogue, supervisor=supervisor, rng=rng),
+        stickiness=Stickiness(store, clock),
         desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=limits.max_attempts),
         exact=ExactCache(store, clock, max_bytes=settings.memory_cache_bytes),
         inflight=InFlight(supervisor, history_bytes=settings.max_answer_bytes, heartbeat_s=settings.heartbeat_s),
@@ -113,7 +116,6 @@ def build(settings: Settings, *, access_log: Callable[[Outcome], None], seed: in
         hints=hints,
         watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
         spend=spend,
-        runners=[],
     )
 
 

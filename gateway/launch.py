@@ -20,6 +20,7 @@ from gateway.cache.lease import Lease
 from gateway.cascade import cascaded
 from gateway.errors import RequestFailed, from_no_candidate
 from gateway.parts import Parts
+from gateway.stickiness import sticky_key
 from gateway.trail import Ask, Trail
 from policies.arrange import service_tier
 from policies.decide import choose, match
@@ -49,7 +50,12 @@ class Launcher:
         """Decide without calling anybody (also the dry run). Raises RequestFailed where no model may serve."""
         parts = self._parts
         route_class = trail.route_class or self.match(ask, trail)
-        view = View(catalogue=parts.deployments.catalogue(), unhealthy=parts.unhealthy(), draw=parts.rng.random())
+        view = View(
+            catalogue=parts.deployments.catalogue(),
+            unhealthy=parts.unhealthy(),
+            draw=parts.rng.random(),
+            warm=trail.warm,
+        )
         plan = choose(route_class, view)
         if isinstance(plan, NoCandidate):
             raise from_no_candidate(plan)
@@ -66,18 +72,28 @@ class Launcher:
         """Begin the call, or join one that somebody began meanwhile. Raises RequestFailed; then, and on cancel, the
         lease is given up and nothing stays reserved."""
         try:
+            await self._find_warm(ask, trail)
             hold = await self._hold(ask, trail, self.plan(ask, trail))
         except (RequestFailed, asyncio.CancelledError):
             self._give_up(lease)
             raise
-        begun = self._parts.inflight.find(trail.key) if trail.key and hold.reservation is not None else None
+        begun = self._parts.inflight.find(trail.key) if trail.key else None
         if begun is not None and trail.route_class is not None and may_join(begun, trail.route_class):
-            # Somebody else began the same call while this one reserved.
+            # Somebody else began the same call while this one waited to know its price.
             self._parts.desk.settle(hold, cost_nanousd=0, usage=Usage())
             self._give_up(lease)
             trail.note(begun)
             return begun
         return self._start(ask, trail, lease, hold)
+
+    async def _find_warm(self, ask: Ask, trail: Trail) -> None:
+        """Learn who has this session or transcript in its prefix cache, where that could change the choice."""
+        policy, route_class = trail.policy, trail.route_class
+        if policy is None or policy.sticky == "none" or route_class is None or route_class.route.selector == "fixed":
+            return
+        trail.sticky_key = sticky_key(policy.sticky, session=trail.facts.session, document=ask.request.document)
+        if trail.sticky_key:
+            trail.warm = await self._parts.stickiness.find(trail.sticky_key, tenant=ask.caller.tenant)
 
     async def _hold(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
         """Reserve what the call may cost; the plan may come back narrower. Raises RequestFailed."""
@@ -130,6 +146,15 @@ class Launcher:
     def _ended(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None, hold: Hold) -> None:
         self._parts.desk.settle(hold, cost_nanousd=trail.cost_nanousd(), usage=trail.usage())
         self._keep(ask, trail, flight, lease)
+        if trail.sticky_key and flight.finished is not None:
+            group, tokens = flight.finished.deployment.group, flight.finished.usage.input_tokens
+            self._parts.stickiness.note(trail.sticky_key, tenant=ask.caller.tenant, group=group, tokens=tokens)
+        if trail.policy is not None and trail.policy.shadow is not None and flight.finished is not None:
+            self._parts.shadows.consider(ask, trail, self._start_copy)
+
+    def _start_copy(self, ask: Ask, trail: Trail) -> Flight:
+        assert trail.plan is not None
+        return self._start(ask, trail, None, Hold(plan=trail.plan))
 
     def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
         finished = flight.finished

@@ -13,6 +13,8 @@ from gateway.cache.lease import Leases
 from gateway.cache.recall import Recall
 from gateway.ports import Clock
 from gateway.rollout.rollouts import Rollouts
+from gateway.shadow import Shadows
+from gateway.stickiness import Stickiness
 from gateway.trail import Sink
 from policies.book import PolicyBook
 from policies.prices import Price
@@ -31,6 +33,8 @@ class Parts:
     attempts: Attempts
     rollouts: Rollouts
     desk: Desk
+    shadows: Shadows
+    stickiness: Stickiness
     exact: ExactCache
     inflight: InFlight
     leases: Leases

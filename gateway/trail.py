@@ -19,7 +19,7 @@ from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
 from gateway.ports import Clock
-from policies.model import Plan, Policy, RequestFacts, RouteClass
+from policies.model import Plan, Policy, RequestFacts, RouteClass, Warm
 from policies.prices import Price
 from router.books import total
 from router.cost import cost_nanousd
@@ -87,6 +87,8 @@ class Trail(msgspec.Struct, kw_only=True, eq=False):
     facts: RequestFacts
     policy: Policy | None = None
     arm: str = ""
+    sticky_key: str = ""
+    warm: Warm | None = None
     route_class: RouteClass | None = None
     plan: Plan | None = None
     cache: CacheStatus = "bypass"

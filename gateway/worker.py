@@ -10,7 +10,7 @@ import gc
 import signal
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -55,7 +55,7 @@ class Worker:
     hints: SharedHints
     watch: TrafficWatch
     spend: SpendTasks
-    runners: list[GatewayRunner]
+    runners: list[GatewayRunner] = field(default_factory=list)
 
 
 async def serve(built: Worker, sockets: Sequence[socket.socket], ops_sockets: Sequence[socket.socket]) -> None:

@@ -114,13 +114,14 @@ def _out_of_service(order: list[str], in_service: list[str]) -> list[Rejection]:
 def _order(route_class: RouteClass, view: View, allowed: tuple[ModelCard, ...], cap: int | None, arm: Arm) -> Ordering:
     route, tokens = route_class.route, route_class.facts.input_tokens
     if not arm or route.knn is None:
-        return SELECTORS[route.selector](allowed, Demand(input_tokens=tokens, max_output_tokens=cap))
+        return SELECTORS[route.selector](allowed, Demand(input_tokens=tokens, max_output_tokens=cap, warm=view.warm))
     demand = Demand(
         input_tokens=tokens,
         max_output_tokens=cap,
         prediction=prediction_for(route_class, view, tuple(card.group for card in allowed), arm),
         shares=view.evidence.shares,
         draw=view.draw / route.knn.control if arm == "control" else view.draw,
+        warm=view.warm,
     )
     return SELECTORS["control_arm" if arm == "control" else route.selector](allowed, demand)
 

@@ -29,17 +29,23 @@ def by_cost(cards: tuple[ModelCard, ...], demand: Demand) -> tuple[list[Priced],
 
 
 def expected_cost(card: ModelCard, price: Price, demand: Demand) -> int:
-    """Return pico-dollars for the request, assuming nothing cached and no reasoning.
+    """Return pico-dollars for the request, assuming no reasoning, and only that cached which `demand.warm` says.
 
     Output is taken to be the least of 512 tokens, the request's cap and the model's own; none for embeddings.
-    All input is paid at the uncached rate for its size, since what a provider has cached is not known beforehand.
+    Whoever has the beginning warm pays its cached rate for it, so that leaving it is charged to all others.
     """
     rates = price.rates(demand.input_tokens)
     output_tokens = 0 if card.mode == "embeddings" else EXPECTED_OUTPUT_TOKENS
     for cap in (demand.max_output_tokens, card.max_output_tokens):
         if cap is not None and cap < output_tokens:
             output_tokens = cap
-    return demand.input_tokens * rates.input + output_tokens * rates.output
+    warm = demand.warm
+    cached_tokens = min(warm.tokens, demand.input_tokens) if warm is not None and warm.group == card.group else 0
+    return (
+        (demand.input_tokens - cached_tokens) * rates.input
+        + cached_tokens * rates.cached_input
+        + output_tokens * rates.output
+    )
 
 
 def usd(pico_dollars: int) -> str:

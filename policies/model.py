@@ -206,11 +206,19 @@ class RouteClass(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | None = None
 
 
+class Warm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where the beginning of a request is probably in a provider's prefix cache: `tokens` of it, at `group`."""
+
+    group: str
+    tokens: int
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What `choose` may look at beside the request; recorded, so that a decision can be repeated.
 
     `unhealthy` are groups with no deployment in service now; `draw` is uniform in [0, 1). `evidence` is what is known
-    of quality for this very request, `latency` the recent figures of the groups that have any.
+    of quality for this very request, `latency` the recent figures of the groups that have any, `warm` who has answered
+    this session or transcript lately, where the policy is sticky.
     """
 
     catalogue: Catalogue
@@ -218,6 +226,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     draw: float = 0.0
     evidence: Evidence = NOTHING
     latency: Mapping[str, Latency] = {}
+    warm: Warm | None = None
 
 
 Shortcoming = Literal["context_window", "capability", "no_price", "unhealthy", "below_floor", "too_slow"]

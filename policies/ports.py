@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from policies.model import ModelCard, Rejection
+from policies.model import ModelCard, Rejection, Warm
 from policies.quality import Prediction
 
 
@@ -15,7 +15,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """What a request will take: estimated input tokens, and its cap on output tokens (None: no cap).
 
     On a route with a quality floor also what is predicted of the models, how the learned arm spreads the task's
-    requests over them, and a number that is uniform in [0, 1) within the arm that decides.
+    requests over them, and a number that is uniform in [0, 1) within the arm that decides. `warm` is who has the
+    request's beginning in its prefix cache.
     """
 
     input_tokens: int
@@ -23,6 +24,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     prediction: Prediction | None = None
     shares: Mapping[str, float] = {}
     draw: float = 0.0
+    warm: Warm | None = None
 
 
 class Ordering(msgspec.Struct, frozen=True, kw_only=True):
