@@ -46,11 +46,12 @@ from gateway.outcome import Outcome
 from gateway.parts import Parts
 from gateway.pipelines.spec import shipped_pipelines
 from gateway.rollout.rollouts import Rollouts
-from gateway.rollout.state import RolloutState, shown_state
+from gateway.rollout.state import RolloutState
 from gateway.semantic.build import Semantic, Surroundings, make_semantic
 from gateway.settings import Settings, metrics_dir
 from gateway.shadow import Shadows
 from gateway.spend_tasks import SpendTasks
+from gateway.status import details
 from gateway.stickiness import Stickiness
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
@@ -187,6 +188,7 @@ def _services(
         keys=Keys(store, parts.clock),
         flow=flow,
         ledger=ledger,
+        recall=parts.recall,
         interactions=Interactions(
             shipped_pipelines(),
             flow=flow,
@@ -268,19 +270,6 @@ def _sink(
             ledger.record(outcome)
 
     return sink
-
-
-def details(parts: Parts, deployments: LiteLLMDeployments, store: RedisStore | MemoryStore) -> dict[str, object]:
-    """What /health/ready and /admin/status show; no secret, no address."""
-    return {
-        "policies": {policy.name: policy.version for policy in parts.book.current().policies},
-        "rollouts": [shown_state(state, now=parts.clock.now()) for state in parts.rollouts.states if state.candidate],
-        "models": sorted(deployments.catalogue()),
-        "cooling_down": sorted(deployments.unhealthy()),
-        "store": "memory" if isinstance(store, MemoryStore) else f"redis {store.state}",
-        "provider_calls": parts.inflight.count,
-        "callers": parts.inflight.callers,
-    }
 
 
 def _store(

@@ -7,7 +7,6 @@ Speaks no HTTP, logs nothing, counts nothing: what happened is in the Outcome.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Final
 
 from gateway.cache.admission import may_join, may_serve
@@ -15,6 +14,7 @@ from gateway.cache.exact import Hit, Miss
 from gateway.cache.flight import Flight
 from gateway.cache.key import exact_key, is_storable
 from gateway.cache.lease import Elsewhere, Lease
+from gateway.cache.recall import Recalled
 from gateway.delivery import Reply, deliver, replay
 from gateway.errors import RequestFailed, http_failure
 from gateway.launch import Launcher
@@ -55,14 +55,17 @@ class Flow:
 
     def trail(self, ask: Ask) -> Trail:
         """Start the record of a request."""
-        facts = facts_of(
-            ask.request,
-            tenant=ask.caller.tenant,
-            session=ask.session,
-            tags=ask.tags,
-            allowed_models=ask.caller.allowed_models,
-        )
-        parts = self._parts
+        parts, recalled = self._parts, ask.recalled
+        if recalled is not None and recalled.caller == ask.caller and not ask.session and not ask.tags:
+            facts = recalled.facts
+        else:
+            facts = facts_of(
+                ask.request,
+                tenant=ask.caller.tenant,
+                session=ask.session,
+                tags=ask.tags,
+                allowed_models=ask.caller.allowed_models,
+            )
         return Trail(
             ask=ask,
             clock=parts.clock,
@@ -83,6 +86,7 @@ class Flow:
             found = await self._wait_elsewhere(ask, trail, route_class, found.lease)
         if isinstance(found, Hit):
             self._parts.refresher.told(ask, trail, found, run=self.run)
+            self._remember(ask, trail, route_class)
             return replay(ask, trail, found)
         flight = trail.flight = found if isinstance(found, Flight) else await self._launcher.flight(ask, trail, found)
         heartbeat_s = self._parts.inflight.heartbeat_s if ask.request.stream else None
@@ -107,11 +111,10 @@ class Flow:
         if not is_storable(ask.request.document, rules) and not (ask.store_sampled and rules.exact_ttl_s > 0):
             _refuse_uncached(ask)
             return None
-        make = partial(exact_key, namespace=control.namespace, identity=ask.identity, arm=trail.arm)
         if len(ask.request.body) < _LONG_BYTES:
-            trail.key = make(ask.request.document, route_class)
+            trail.key = _key(ask, trail, route_class)
         else:  # encoding and hashing it takes more than a millisecond
-            trail.key = await asyncio.to_thread(make, ask.request.document, route_class)
+            trail.key = await asyncio.to_thread(_key, ask, trail, route_class)
         if control.no_cache:
             _refuse_uncached(ask)
             return None
@@ -214,11 +217,39 @@ class Flow:
         parts = self._parts
         return parts.exact.peek(key, max_age_s=ask.cache_control.max_age_s) or parts.inflight.find(key)
 
+    def _remember(self, ask: Ask, trail: Trail, route_class: RouteClass) -> None:
+        """Keep what was found out about a plain request that was a hit: the same bytes are likely to come again."""
+        is_known = ask.recalled is not None and ask.recalled.route_class is route_class
+        if is_known or trail.policy is None or ask.origin != "user" or not _is_plain(ask, trail):
+            return
+        recalled = Recalled(
+            request=ask.request,
+            caller=ask.caller,
+            policy=trail.policy,
+            facts=trail.facts,
+            route_class=route_class,
+            key=trail.key,
+        )
+        self._parts.recall.keep(recalled)
+
     def _left_s(self, ask: Ask) -> float | None:
         """What is left of the caller's own deadline; whoever joins the call keeps theirs."""
         if ask.deadline_s is None:
             return None
         return max(0.0, ask.received_s + ask.deadline_s - self._parts.clock.monotonic())
+
+
+def _is_plain(ask: Ask, trail: Trail) -> bool:
+    """Whether body, caller and policy alone decide facts, route and key."""
+    return not (ask.session or ask.tags or trail.arm or ask.cache_control.namespace or ask.identity is not None)
+
+
+def _key(ask: Ask, trail: Trail, route_class: RouteClass) -> str:
+    recalled = ask.recalled
+    if recalled is not None and recalled.route_class is route_class and _is_plain(ask, trail):
+        return recalled.key
+    namespace = ask.cache_control.namespace
+    return exact_key(ask.request.document, route_class, namespace=namespace, identity=ask.identity, arm=trail.arm)
 
 
 def _refuse_uncached(ask: Ask) -> None:

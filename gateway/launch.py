@@ -52,7 +52,11 @@ class Launcher:
         policy, trail.arm = self._parts.rollouts.version_for(policy, trail.facts.session or ask.request_id)
         trail.policy = policy
         self._parts.archive.note(policy)
-        trail.route_class = match(policy, trail.facts)
+        recalled = ask.recalled
+        if recalled is not None and recalled.policy is policy and recalled.facts is trail.facts:
+            trail.route_class = recalled.route_class
+        else:
+            trail.route_class = match(policy, trail.facts)
         return trail.route_class
 
     def plan(self, ask: Ask, trail: Trail) -> Plan:

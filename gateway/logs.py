@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TextIO
 
 import orjson
@@ -23,6 +24,7 @@ _WHERE_SET = (
     *("parent_request_id", "policy", "policy_version", "route", "reason", "requested_model", "routed_model"),
     *("response_model", "provider", "is_simulated", "finish_reasons", "error_code", "error_type", "error_source"),
 )
+_VALUES_WHERE_SET = attrgetter(*_WHERE_SET)
 
 Event = MutableMapping[str, object]
 MAX_FOREIGN_CHARS = 500
@@ -157,10 +159,7 @@ def access_fields(outcome: Outcome) -> Mapping[str, object]:
         "overhead_ms": round(outcome.overhead_s * 1e3, 3),
         "total_ms": round(outcome.total_s * 1e3, 3),
     }
-    for name in _WHERE_SET:
-        value = getattr(outcome, name)
-        if value:
-            fields[name] = value
+    fields.update({name: value for name, value in zip(_WHERE_SET, _VALUES_WHERE_SET(outcome), strict=True) if value})
     if outcome.cache_tier != "none":
         fields["cache_tier"] = outcome.cache_tier
     if outcome.saved_nanousd:

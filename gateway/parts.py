@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.archive import Archive
 from gateway.budgets.desk import Desk
 from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
+from gateway.cache.recall import Recall
 from gateway.knowledge.learning import Learning
 from gateway.ports import Clock
 from gateway.rollout.rollouts import Rollouts
@@ -48,3 +49,4 @@ class Parts:
     rng: random.Random
     learning: Learning
     archive: Archive
+    recall: Recall = field(default_factory=Recall)

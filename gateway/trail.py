@@ -6,7 +6,7 @@ The one mutable value of a request, owned by the task that serves it. Emits once
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -14,6 +14,7 @@ from gateway.budgets.spending import Spending
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import Hit
 from gateway.cache.flight import Flight
+from gateway.cache.recall import Recalled
 from gateway.cache.semantic.tier import Looked
 from gateway.cache.semantic.types import Vector
 from gateway.errors import RequestFailed
@@ -47,7 +48,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     `received_s` is the clock's monotonic reading at arrival; `identity` replaces the body in the exact key, and
     `is_segment` labels the hits of a part of a transcript. `assemble`: ask the provider for a stream and put it
     together, so that a stall is seen; `on_first_token` is called once the answer begins. `spending` collects what the
-    answer's headers say of budgets and limits, `transcript` is the SHA-256 of a pipeline's text.
+    answer's headers say of budgets and limits, `transcript` is the SHA-256 of a pipeline's text, `recalled` what is
+    known of the same bytes, to be used where it fits.
     """
 
     request: ChatRequest
@@ -69,13 +71,13 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     parent_request_id: str = ""
     transcript: str = ""
     spending: Spending | None = None
+    recalled: Recalled | None = None
 
 
 Sink = Callable[[Outcome], None]
 
 
-@dataclass(slots=True, kw_only=True)
-class Trail:
+class Trail(msgspec.Struct, kw_only=True, eq=False):
     """Filled in as the request moves along Flow's line; `close_*` ends it. `price_of` takes a deployment's id.
 
     `vector` is the question's, where the cache has computed one; `waited_s`: seconds spent waiting for another worker's
@@ -110,7 +112,7 @@ class Trail:
     waited_s: float = 0.0
     looked: Looked | None = None
     made: StoredAnswer | None = None
-    journal: list[AttemptRecord] = field(default_factory=list)
+    journal: list[AttemptRecord] = []
     is_closed: bool = False
 
     def note(self, found: object, *, cache: CacheStatus = "hit", tier: CacheTier | None = None) -> None:

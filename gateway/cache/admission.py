@@ -25,9 +25,11 @@ def may_serve(answer: StoredAnswer, route_class: RouteClass, catalogue: Catalogu
         return False
     if facts.allowed_models is not None and answer.routed_model not in facts.allowed_models:
         return False
-    names = (*route.candidates, *route.fallbacks)
-    groups = {facts.requested_model if n == REQUESTED else route_class.aliases.get(n, n) for n in names}
-    return answer.routed_model in groups
+    model, aliases = answer.routed_model, route_class.aliases
+    for name in (*route.candidates, *route.fallbacks):
+        if model == (facts.requested_model if name == REQUESTED else aliases.get(name, name)):
+            return True
+    return False
 
 
 def may_join(flight: Flight, route_class: RouteClass) -> bool:

@@ -134,19 +134,28 @@ def _messages(document: Mapping[str, object]) -> list[object]:
 def _without_clock(message: Mapping[str, object]) -> Mapping[str, object]:
     if message.get("role") not in ("system", "developer"):
         return message
-    return _with_text(message, lambda text: _CLOCK.sub("\0time", text) if _DIGIT.search(text) else text)
+    return _with_text(message, _without_times)
 
 
 def _without_mention(message: Mapping[str, object]) -> Mapping[str, object]:
     if message.get("role") != "user":
         return message
-    return _with_text(message, lambda text: _MENTION.sub("", text))
+    return _with_text(message, _without_first_mentions)
+
+
+def _without_times(text: str) -> str:
+    return _CLOCK.sub("\0time", text) if _DIGIT.search(text) else text
+
+
+def _without_first_mentions(text: str) -> str:
+    return _MENTION.sub("", text) if text.startswith("<@") else text
 
 
 def _with_text(message: Mapping[str, object], change: Callable[[str], str]) -> Mapping[str, object]:
     content = message.get("content")
     if isinstance(content, str):
-        return {**message, "content": change(content)}
+        changed = change(content)
+        return message if changed is content else {**message, "content": changed}
     if isinstance(content, list):
         parts = [
             {**part, "text": change(part["text"])}

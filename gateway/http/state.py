@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.budgets.desk import Desk
 from gateway.budgets.spending import Spending
+from gateway.cache.recall import Recall
 from gateway.flow import Flow
 from gateway.interactions import Interactions
 from gateway.keys import Keys
@@ -37,6 +38,7 @@ class Services:
     keys: Keys
     flow: Flow
     ledger: Ledger
+    recall: Recall
     interactions: Interactions
     book: PolicyBook
     store: RedisStore | MemoryStore

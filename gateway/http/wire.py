@@ -12,6 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.cache.recall import Recalled
 from gateway.errors import from_bad_request, http_failure
 from gateway.http.state import REQUEST_ID, SPENDING, Services
 from gateway.keys import Caller
@@ -68,6 +69,10 @@ def read_ask(
     http: web.Request, body: bytes, services: Services, *, caller: Caller, dialect: Dialect, received_s: float
 ) -> Ask:
     """Turn one request into an Ask. Raises RequestFailed (400) naming the field or header."""
+    recalled = services.recall.find(body)
+    if recalled is not None and recalled.request.dialect == dialect:
+        request = recalled.request
+        return ask_for(http, request, caller=caller, endpoint=dialect, received_s=received_s, recalled=recalled)
     try:
         request = read_request(body, dialect=dialect, limits=services.limits)
     except BadRequest as exc:
@@ -75,7 +80,15 @@ def read_ask(
     return ask_for(http, request, caller=caller, endpoint=dialect, received_s=received_s)
 
 
-def ask_for(http: web.Request, request: ChatRequest, *, caller: Caller, endpoint: str, received_s: float) -> Ask:
+def ask_for(
+    http: web.Request,
+    request: ChatRequest,
+    *,
+    caller: Caller,
+    endpoint: str,
+    received_s: float,
+    recalled: Recalled | None = None,
+) -> Ask:
     """Add what the headers ask for to a request that has been read."""
     headers = http.headers
     return Ask(
@@ -90,6 +103,7 @@ def ask_for(http: web.Request, request: ChatRequest, *, caller: Caller, endpoint
         deadline_s=deadline_of(headers),
         traceparent=traceparent_of(headers),
         spending=http.get(SPENDING),
+        recalled=recalled,
     )
 
 
