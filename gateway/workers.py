@@ -167,6 +167,7 @@ def _listen(address: Address, setting: str, stack: ExitStack) -> list[socket.soc
 
 def _real_parts() -> Parts:
     """Import the heavy libraries; prometheus_client among them, so the metrics directory is known by now."""
+    keep_libraries_single_threaded()
     app = importlib.import_module("gateway.app")
     warm = importlib.import_module("gateway.warm")
     bootstrap = importlib.import_module("gateway.bootstrap")

@@ -20,7 +20,7 @@ import pytest
 from tests.e2e.serving import MODELS, POLICY, Served, request, serving, until
 
 CLIENTS = 8
-HEAVY = ("numpy", "onnxruntime", "tokenizers", "onnx", "matplotlib", "torch", "pandas")
+HEAVY = ("onnxruntime", "tokenizers", "onnx", "matplotlib", "torch", "pandas")
 MORE = "  - {model_name: newcomer, litellm_params: {model: simulated/gpt-4o-mini}}\n"
 
 

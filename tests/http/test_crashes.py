@@ -10,7 +10,9 @@ from aiohttp import web
 
 from gateway.http.middlewares import outermost
 from gateway.http.server import GatewayRunner
+from gateway.http.site import Crowd
 from gateway.http.state import SERVICES
+from gateway.inherited import Places
 from tests.http.raw import wire_to
 from tests.http.refusals import assert_error_body
 from tests.http.running import Gateway
@@ -27,6 +29,7 @@ async def served(
     app[SERVICES] = gateway.worker.services
     app.router.add_get("/", handler)
     runner = GatewayRunner(app, access_log=None, handler_cancellation=True)
+    runner.crowd = Crowd(Places(1), 0)
     await runner.setup()
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)

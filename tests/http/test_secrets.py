@@ -134,6 +134,7 @@ async def test_no_key_and_no_prompt_leaves_whatever_happens(both: Gateway, log: 
     for outcome in gateway.outcomes:
         access_log(outcome)
     answers.append(metrics := await fetched(gateway, "/metrics"))
+    access_log.flush()
     logged = buffer.getvalue()
     assert logged.count('"event":"request"') == len(gateway.outcomes) > len(answers) - 6
     for secret in (SMALL, LARGE, NATIVE, ADMIN, gateway.key):
