@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,8 @@ from gateway.supervisor import Supervisor
 from policies.book import PolicyBook, PolicySet
 
 EXPIRE_S: Final = 5.0
+CLOSE_S: Final = 1.0
+"""Leases that could not be given back are charged when they expire."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +41,11 @@ class SpendTasks:
         )
 
     async def close(self) -> None:
-        """Give back what no request holds, tell what was counted."""
-        await self.budgets.close()
-        await self._poll()
+        """Give back what no request holds, tell what was counted; a store that hangs is not waited for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self.budgets.close()
+                await self._poll()
 
     async def _expire(self) -> None:
         for policy in self.book.current().policies:
