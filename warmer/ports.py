@@ -1,14 +1,11 @@
-"""What the warmer needs from others: the history of requests, and a place for its bookmark.
-
-Asking for answers and spending (Ask, SpendGate) come with the first predictor that uses them.
-"""
+"""What the warmer needs from others: the history of requests, notes over restarts, prices and answers, and money."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from warmer.types import Entry, Mark, Position
+from warmer.types import Entry, Level, Mark, Position, PredictorName, Quote, Recipe, Terms, Warmed
 
 
 class HistoryUnavailable(Exception):
@@ -35,4 +32,50 @@ class Bookmark(Protocol):
 
     async def save(self, mark: Mark) -> None:
         """Replace the mark. Raises HistoryUnavailable; then, and on cancel, the old or the new one is kept."""
+        ...
+
+
+class Notes(Protocol):
+    """Remembers what was learnt, by name, over restarts. The warmer that leads is the only writer."""
+
+    async def load(self, name: str) -> bytes | None:
+        """Return what was saved last under `name`. Raises HistoryUnavailable."""
+        ...
+
+    async def save(self, name: str, value: bytes) -> None:
+        """Replace it. Raises HistoryUnavailable; then, and on cancel, the old or the new one is kept."""
+        ...
+
+
+class Asker(Protocol):
+    """Prices predicted requests and has them answered, through the same flow as everybody's."""
+
+    async def quote(self, tenant: str, recipe: Recipe) -> Quote | None:
+        """Return what it comes to; None where it may not be asked: its text is gone, or warming it is not allowed."""
+        ...
+
+    async def warm(self, tenant: str, recipe: Recipe, *, level: Level, predictor: PredictorName) -> Warmed | None:
+        """Ask it, at lowest priority and the policy's tier, and have the answer kept; None where nobody was asked.
+
+        On cancel the call is given up; what it cost so far is in its Outcome.
+        """
+        ...
+
+
+DebitT = TypeVar("DebitT")
+
+
+class SpendGate(Protocol[DebitT]):
+    """The warming budgets of all replicas together, in integers; what is debited cannot be spent twice."""
+
+    async def terms(self, tenant: str) -> Terms | None:
+        """Return what the tenant's policy allows now; None: warming is off, or cannot be checked."""
+        ...
+
+    async def debit(self, tenant: str, bound_nanousd: int) -> DebitT | None:
+        """Take the most that a call may cost, before it is made; None where that is more than is left."""
+        ...
+
+    def settle(self, debit: DebitT, cost_nanousd: int) -> None:
+        """Give back what a call did not cost. Call it once; a debit that is never settled is charged in full."""
         ...

@@ -5,11 +5,10 @@ Prints no answer's text. An invalidation is a dry run without --yes, and says wh
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from typing import Final
 
 import orjson
 from rich.console import Console
@@ -17,24 +16,17 @@ from rich.table import Table
 
 from gateway.cache.withdraw import Selection
 from gateway.clock import SystemClock
-from gateway.commands.redis import redis_for
-from gateway.logs import report_crash
-from gateway.ports import StoreUnavailable
+from gateway.commands.redis import with_store
 from gateway.semantic import admin
 from gateway.settings import Settings
 from gateway.stores.redis import RedisStore
-from gateway.supervisor import Supervisor
 from policies.book import PolicyBook
 from policies.document import DocumentError
 from policies.load import load_models, read_text
 
-T = TypeVar("T")
-
 EXIT_OK: Final = 0
 EXIT_FAILURE: Final = 1
 EXIT_CONFIG: Final = 2
-REDIS_TIMEOUT_S: Final = 2.0
-CLOSE_S: Final = 1.0
 PIPED_WIDTH: Final = 200
 SELECTORS: Final = Selection.__struct_fields__
 
@@ -48,7 +40,7 @@ def stats(settings: Settings, *, as_json: bool) -> int:
         for problem in error.problems:
             sys.stderr.write(f"{problem}\n")
         return EXIT_FAILURE
-    found = _with_store(settings, lambda store: admin.stats(store, policies, clock=SystemClock()))
+    found = with_store(settings, lambda store: admin.stats(store, policies, clock=SystemClock()))
     if found is None:
         return EXIT_FAILURE
     if as_json:
@@ -65,7 +57,7 @@ def stats(settings: Settings, *, as_json: bool) -> int:
 
 def show(settings: Settings, *, answer_id: str, as_json: bool) -> int:
     """Print where an answer comes from; 1 where there is none."""
-    found = _with_store(settings, lambda store: _shown(store, answer_id))
+    found = with_store(settings, lambda store: _shown(store, answer_id))
     if found is None:
         return EXIT_FAILURE
     if not found:
@@ -96,7 +88,7 @@ def invalidate(settings: Settings, chosen: Mapping[str, str | None], *, is_dry_r
         sys.stderr.write(f"say which answers: give at least one of --{', --'.join(SELECTORS)}\n")
         return EXIT_CONFIG
     by, clock = f"cli:{getpass.getuser()}", SystemClock()
-    done = _with_store(
+    done = with_store(
         settings, lambda store: admin.withdraw(store, selection, by=by, is_dry_run=is_dry_run, clock=clock)
     )
     if done is None:
@@ -153,28 +145,6 @@ def _classes(found: admin.Stats) -> Table:
             f"{seen.net_saved_nanousd / 1e9:.6f}",
         )
     return table
-
-
-def _with_store(settings: Settings, act: Callable[[RedisStore], Awaitable[T]]) -> T | None:
-    """Return what `act` returns, or None after having said on stderr why Redis could not be used."""
-    with redis_for(settings) as found:
-        if found is None:
-            return None
-        try:
-            return asyncio.run(_act(found.redis_url or "", act))
-        except StoreUnavailable as error:
-            sys.stderr.write(f"foreword: Redis cannot be used: {error}\n")
-            return None
-
-
-async def _act(url: str, act: Callable[[RedisStore], Awaitable[T]]) -> T:
-    supervisor = Supervisor(clock=SystemClock(), on_crash=report_crash)
-    store = RedisStore(url, supervisor=supervisor, timeout_s=REDIS_TIMEOUT_S)
-    try:
-        return await act(store)
-    finally:
-        await store.close()
-        await supervisor.close(CLOSE_S)
 
 
 def _console() -> Console:

@@ -8,18 +8,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gateway.clock import SystemClock
-from gateway.commands.redis import redis_for
-from gateway.logs import report_crash
-from gateway.ports import StoreUnavailable
+from gateway.commands.redis import redis_for, run_with_store
 from gateway.settings import Settings
 from gateway.stores.redis import RedisStore
-from gateway.supervisor import Supervisor
 from policies.durations import parse_duration
 
 T = TypeVar("T")
 
 REDIS_TIMEOUT_S = 10.0
-CLOSE_S = 1.0
 NANO = 1e-9
 
 
@@ -35,11 +31,9 @@ def since(text: str) -> float | None:
 def with_history(settings: Settings, act: Callable[[RedisStore | None], Awaitable[T]]) -> T | None:
     """Return what `act` makes of the ledger's store (None: files alone), None after having said why that failed."""
     with redis_for(settings) as found:
-        try:
-            return asyncio.run(_act(None if found is None else found.redis_url, act))
-        except StoreUnavailable as error:
-            sys.stderr.write(f"foreword: Redis cannot be used: {error}\n")
-            return None
+        if found is None or found.redis_url is None:
+            return asyncio.run(_without_store(act))
+        return run_with_store(found.redis_url, act, timeout_s=REDIS_TIMEOUT_S)
 
 
 def usd(nanousd: int | None) -> str:
@@ -47,13 +41,5 @@ def usd(nanousd: int | None) -> str:
     return "unknown" if nanousd is None else f"{nanousd * NANO:.6f}"
 
 
-async def _act(url: str | None, act: Callable[[RedisStore | None], Awaitable[T]]) -> T:
-    if url is None:
-        return await act(None)
-    supervisor = Supervisor(clock=SystemClock(), on_crash=report_crash)
-    store = RedisStore(url, supervisor=supervisor, timeout_s=REDIS_TIMEOUT_S)
-    try:
-        return await act(store)
-    finally:
-        await store.close()
-        await supervisor.close(CLOSE_S)
+async def _without_store(act: Callable[[RedisStore | None], Awaitable[T]]) -> T:
+    return await act(None)

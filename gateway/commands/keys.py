@@ -5,7 +5,6 @@ A secret is printed by `create` alone, and nowhere else.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,9 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.clock import SystemClock
-from gateway.commands.redis import open_store, redis_for
+from gateway.commands.redis import with_store
 from gateway.keys import KeyRecord, Keys
-from gateway.ports import StoreUnavailable
 from gateway.settings import Settings
 
 T = TypeVar("T")
@@ -93,20 +91,7 @@ async def _revoked(keys: Keys, key_id: str) -> tuple[KeyRecord, ...]:
 
 
 def _with_keys(settings: Settings, act: Callable[[Keys], Awaitable[T]]) -> T | None:
-    """Return what `act` returns, or None after having said on stderr why Redis could not be used."""
-    with redis_for(settings) as found:
-        if found is None:
-            return None
-        try:
-            return asyncio.run(_act(found.redis_url or "", act))
-        except StoreUnavailable as error:
-            sys.stderr.write(f"foreword: Redis cannot be used: {error}\n")
-            return None
-
-
-async def _act(url: str, act: Callable[[Keys], Awaitable[T]]) -> T:
-    async with open_store(url) as store:
-        return await act(Keys(store, SystemClock()))
+    return with_store(settings, lambda store: act(Keys(store, SystemClock())))
 
 
 def _shown(record: KeyRecord) -> dict[str, object]:

@@ -13,10 +13,14 @@ import pytest
 
 SCRIPT = """
 import os, signal, sys, time
+import structlog
 from gateway.clock import SystemClock
 from gateway.crew import Crew
 from gateway.forking import watching
 from gateway.job import Hooks, Job, RestartRules
+
+# Not between what is said: a log line and its line feed are two writes.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 def say(*words):
     os.write(1, " ".join(map(str, (*words, os.getpid()))).encode() + b"\\n")
