@@ -108,7 +108,9 @@ class Prediction:
 class Quote:
     """What a predicted request comes to: `live_nanousd` when a caller asks it, `warm_nanousd` at the warmer's tier now,
     `bound_nanousd` the most that may be charged. `wait_s` is what a caller would wait, `ttl_s` how long the answer is
-    good, `fresh_until_s` until when the cache has one (0: it has none)."""
+    good, `fresh_until_s` until when the cache has one (0: it has none). `prefix_nanousd` is what making the provider
+    read the prompt alone costs, `prefix_saved_nanousd` what the live call then saves, `prefix_ttl_s` how long that
+    lasts; all 0 where the provider has no such thing."""
 
     key: str
     live_nanousd: int
@@ -117,6 +119,9 @@ class Quote:
     wait_s: float
     ttl_s: float
     fresh_until_s: float = 0.0
+    prefix_nanousd: int = 0
+    prefix_saved_nanousd: int = 0
+    prefix_ttl_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
