@@ -90,6 +90,13 @@ def announcements(requests: Sequence[Request], how: Announcing, *, seed: int) ->
     return sorted(found, key=lambda pair: pair[0])
 
 
+def said_of(posted: Request, at_s: float) -> Announcement:
+    """Return what the bot says: within the hour, most likely after the usual lead."""
+    return Announcement(
+        tenant="bench", recipe=Known(key=posted.key), due_at_s=at_s + Announcing().lead_s, until_s=at_s + 3600.0
+    )
+
+
 async def play(requests: Sequence[Request], arm: Arm, budget: Budget, *, seed: int) -> Run:
     """Play the stream."""
     world = World(seed=seed, budget=budget, keeps=arm.keeps, joins=arm.joins)
@@ -177,12 +184,11 @@ async def _warmed(requests: Sequence[Request], arm: Arm, world: World, *, seed: 
             at_s, posted = said[place]
             place += 1
             world.know(posted)
-            due_s = at_s + Announcing().lead_s
-            recipe = Known(key=posted.key)
-            warmer.announce(Announcement(tenant="bench", recipe=recipe, due_at_s=due_s, until_s=at_s + 3600.0))
+            warmer.announce(said_of(posted, at_s))
             await step(max(at_s, world.now_s))
         while (due_s := steps.before(request.at_s)) is not None:
             await step(due_s)
-        steps.saw(request, world) if world.serve(request) else None
+        world.serve(request)
+        steps.saw(request, world)
     figures = warmer.figures(world.now_s)
     return Run(arm=arm.name, seed=seed, counts=world.counts, figures=figures, results=dict(results))
