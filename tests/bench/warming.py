@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench-results"))
     parser.add_argument("--quick", action="store_true", help="two seeds")
     parser.add_argument("--seeds", default="", help="others, with commas between")
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", default="", help="streams whose name contains this")
     options = parser.parse_args()
     seeds = tuple(int(seed) for seed in options.seeds.split(",") if seed) or (SEEDS[:2] if options.quick else SEEDS)
@@ -139,7 +140,7 @@ def main() -> None:
         jobs.extend(jobs_of(stream, seeds))
     if not jobs:
         return
-    with ProcessPoolExecutor(max_workers=2) as pool:
+    with ProcessPoolExecutor(max_workers=options.processes) as pool:
         rows = list(pool.map(measured, jobs))
     for _, ones in groupby(rows, key=lambda row: row.stream):
         console.print(table(list(ones), seeds=seeds))
