@@ -55,6 +55,19 @@ async def test_what_is_announced_is_warmed_at_once_and_only_once() -> None:
     assert shop.asked == [("acme", "a")]
 
 
+async def test_what_is_long_overdue_is_not_worth_it_any_more_and_what_has_come_is_forgotten() -> None:
+    shop = Shop()
+    shop.is_on = False
+    warmer = warmer_of(shop, Memory(), {})
+    for key in ("a", "b"):
+        warmer.announce(replace(announced(key), until_s=START_S + TTL_S))
+    await warmer.step(START_S)
+    shop.request("b", START_S + MINUTE_S)
+    shop.is_on = True
+    assert results(await warmer.step(START_S + 20 * MINUTE_S)) == {"a": "not_worth"}
+    assert shop.asked == []
+
+
 async def test_at_full_price_with_no_value_for_waiting_nothing_is_asked() -> None:
     shop = Shop(price=1.0)
     warmer = warmer_of(shop, Memory(), PREDICTORS)
