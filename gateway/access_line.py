@@ -57,7 +57,6 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
 
 def access_line(outcome: Outcome, *, timestamp: str) -> AccessLine:
     """Return the line of `outcome`; `timestamp` is when it ended, ISO 8601."""
-    usage, cost, first_token_s = outcome.usage, outcome.cost_nanousd, outcome.first_token_s
     return AccessLine(
         "info",
         timestamp,
@@ -72,10 +71,10 @@ def access_line(outcome: Outcome, *, timestamp: str) -> AccessLine:
         outcome.cache,
         outcome.stream,
         len(outcome.attempts),
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_tokens,
-        None if cost is None else cost / 1e9,
+        outcome.usage.input_tokens,
+        outcome.usage.output_tokens,
+        outcome.usage.cached_tokens,
+        None if outcome.cost_nanousd is None else outcome.cost_nanousd / 1e9,
         round(outcome.overhead_s * 1e3, 3),
         round(outcome.total_s * 1e3, 3),
         outcome.parent_request_id,
@@ -95,5 +94,5 @@ def access_line(outcome: Outcome, *, timestamp: str) -> AccessLine:
         outcome.cache_tier,
         outcome.saved_nanousd / 1e9,
         round(outcome.age_s, 3),
-        None if first_token_s is None else round(first_token_s * 1e3, 3),
+        None if outcome.first_token_s is None else round(outcome.first_token_s * 1e3, 3),
     )

@@ -186,9 +186,7 @@ def gateway(
             port = urlsplit(re.findall(r"listens on (http://\S+)", banner)[0]).port or 0
             key = re.findall(r"shown only now: (\S+)", banner)[0]
             until(lambda: _is_ready(port), "the gateway's readiness", alive=process.popen)
-            redis = tuple(pid for pid in process.pids if "redis" in name_of(pid))
-            embedder = tuple(pid for pid in process.pids if "gateway.embedder" in command_of(pid))
-            pin((*redis, *embedder), LOAD_CORE)
+            redis, embedder = _helpers(process)
             warm = [sys.executable, "-m", "gateway", "warm", "--data-dir", str(home / "data")]
             with running(warm, core=LOAD_CORE, out=home / "warm") as warmer:
                 own = tuple(pid for pid in process.pids if pid not in redis + embedder)
@@ -204,6 +202,14 @@ def gateway(
                 )
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _helpers(process: Process) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the pids of Redis and of the embedder, moved to the load's core."""
+    redis = tuple(pid for pid in process.pids if "redis" in name_of(pid))
+    embedder = tuple(pid for pid in process.pids if "gateway.embedder" in command_of(pid))
+    pin((*redis, *embedder), LOAD_CORE)
+    return redis, embedder
 
 
 def _banner(out: Path, process: Process) -> str:
