@@ -16,7 +16,7 @@ from warmer.choosing import is_held_out
 from warmer.ports import HistoryUnavailable
 from warmer.predictors import PREDICTORS
 from warmer.results import Stepped
-from warmer.types import Announcement, Known, Level, Prediction, PredictorName, Recipe, Warmed
+from warmer.types import Announcement, Known, Level, PredictorName, Recipe, Warmed
 from warmer.warmer import Warmer
 
 MINUTE_S = 60.0
@@ -292,10 +292,3 @@ def test_whatever_is_announced_no_more_than_the_smaller_limit_is_ever_debited(
     assert shop.most_debited <= left
     assert shop.debited <= share * spent
     assert len(shop.asked) * LIVE // 2 == shop.debited
-
-
-def test_a_prediction_is_a_value() -> None:
-    one = Prediction(
-        tenant="t", recipe=Known(key="k"), predictor="schedule", probability=0.5, due_at_s=1.0, until_s=2.0
-    )
-    assert hash(one) == hash(replace(one))
