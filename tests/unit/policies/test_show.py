@@ -6,6 +6,7 @@ from policies.show import Row, limits, rows
 from tests.unit.policies.examples import GROUPS
 from tests.unit.policies.test_rules import EVERYTHING
 
+GUARDS = "error_rate (rollback), p95_total_ms (pause)"
 TEXT = """\
 version: 1
 policy: p
@@ -60,8 +61,7 @@ def test_what_a_file_says_of_floors_money_and_rollouts_is_said_in_words() -> Non
         "limit of each key: 60 requests a minute, 10000 tokens a minute",
         "sticky by session",
         "warming: 1 USD a day",
-        "a new version takes over by 25 %, 100 %, each 2m at least;"
-        + " guards: error_rate (rollback), p95_total_ms (pause)",
+        "a new version takes over by 25 %, 100 %, each 2m at least; guards: " + GUARDS,
         "shadow: 2 % also to small, 1 USD a day",
         "judge: large marks 5 %, 0.5 USD a day",
     )
