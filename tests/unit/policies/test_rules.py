@@ -109,8 +109,13 @@ def test_every_rule_becomes_the_value_it_says() -> None:
     assert policy.shadow == ShadowRules(
         sample=0.02, models=("small",), max_concurrency=3, limit_nanousd_day=1_000_000_000
     )
+
+
+def test_a_judge_and_where_text_may_go_become_the_values_they_say() -> None:
+    policy = loaded()
     assert policy.judge == JudgeRules(model="large", sample=0.05, max_concurrency=2, limit_nanousd_day=500_000_000)
-    assert route.allow == AllowRules(providers=frozenset({"openai"}), regions=frozenset({"eu"}))
+    assert policy.routes[0].allow == AllowRules(providers=frozenset({"openai"}), regions=frozenset({"eu"}))
+    assert policy.routes[1].allow is None
 
 
 def test_a_file_that_says_nothing_of_them_has_none() -> None:
