@@ -44,15 +44,9 @@ async def cascaded(
         return attempts.run(request, part, traceparent=traceparent, journal=into, priority=priority, tenant=tenant)
 
     held: list[AnswerEvent] = []
+    first = replace(plan, candidates=(cascade.first,), assemble=True, hedge=None, max_attempts=_at_least_one(most, 1))
     try:
-        async with aclosing(
-            run(
-                replace(
-                    plan, candidates=(cascade.first,), assemble=True, hedge=None, max_attempts=_at_least_one(most, 1)
-                ),
-                journal,
-            )
-        ) as events:
+        async with aclosing(run(first, journal)) as events:
             held = [event async for event in events]
     except (AttemptsFailed, NoDeployment):
         held = []
