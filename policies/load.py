@@ -30,6 +30,7 @@ from policies.compile_rules import (
 from policies.complaints import did_you_mean, shape_problems, value_text
 from policies.document import MAX_BYTES, Document, DocumentError, Problem, decode, parse
 from policies.floors import floor_problems
+from policies.idle import idle_problems
 from policies.model import REQUESTED, CacheRules, Match, Policy, Route, TokenRange
 from policies.names import name_problems
 from policies.route_index import index_of
@@ -88,7 +89,7 @@ def load_policy(text: str, *, source: str, groups: Collection[str] | None) -> Po
         spec = PolicySpec.model_validate(document.value)
     except ValidationError as error:
         raise _failed(problems + shape_problems(document, error)) from error
-    problems += floor_problems(document, spec)
+    problems += floor_problems(document, spec) + idle_problems(document, spec)
     if problems:
         raise _failed(problems)
     routes = tuple(_route(route, spec.defaults) for route in spec.routes)

@@ -118,6 +118,15 @@ def test_a_judge_and_where_text_may_go_become_the_values_they_say() -> None:
     assert policy.routes[1].allow is None
 
 
+def test_a_judge_of_nobody_is_a_mistake() -> None:
+    plain = "version: 1\npolicy: x\nroutes: [{name: a, match: {any: true}, candidates: [requested]}]\n"
+    judge = "judge: {model: gpt-4o, sample: 0.1, limit_usd_day: 1}\n"
+    (problem,) = problems_of(plain + judge)
+    assert problem.startswith("f.yaml:4: judge: gpt-4o: judges nobody: no route has a quality floor")
+    guard = "rollout: {salt: a, guard: [{metric: quality, worse_by_abs: 0.1}]}\n"
+    assert loaded(plain + judge + guard).judge is not None
+
+
 def test_a_file_that_says_nothing_of_them_has_none() -> None:
     policy = loaded("version: 1\npolicy: x\nroutes: [{name: a, match: {any: true}, candidates: [requested]}]\n")
     assert (policy.budgets, policy.rates, policy.warming, policy.rollout, policy.shadow) == ((), (), None, None, None)
@@ -178,6 +187,12 @@ def test_warming_off_is_off() -> None:
             "region: [eu]",
             'f.yaml:16: routes[0].allow.region: ["eu"]: unknown key; did you mean regions?',
         ),
+        (
+            "then: large",
+            "then: small",
+            "f.yaml:14: routes[0].cascade.then: small: must be another model than first, small",
+        ),
+        ("gt: 120", "gt: 300", "f.yaml:15: routes[0].tier.when.deadline_s.gt: 300: never applies: no request of this"),
         ("sample: 0.02", "sampel: 0.02", "shadow.sampel: 0.02: unknown key; did you mean sample?"),
         ("tier: flex}\nrollout", "teir: flex}\nrollout", "warming.teir: flex: unknown key; did you mean tier?"),
     ],
