@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.anthropic_provider import Reply as AnthropicReply
-from tests.faults.rows import AnyReply, Row
+from tests.faults.row import AnyReply, Row
 from tests.faults.running import LETTERS, UPSTREAM, Asked, Faulty, Got, Mode, fallback_of
 from tests.provider import Reply
 

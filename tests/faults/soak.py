@@ -24,7 +24,7 @@ from gateway.ledger import read_ledger
 from gateway.stores.embedded import EmbeddedRedis
 from gateway.stores.redis import RedisStore
 from tests.faults.residue import Memory, open_descriptors
-from tests.faults.rows import OPENAI_TEXT
+from tests.faults.row import OPENAI_TEXT
 from tests.faults.running import Got
 from tests.faults.stores import kill, own_redis, told
 from tests.http.running import MODELS, POLICY, Gateway, running_gateway

@@ -14,6 +14,7 @@ from router.deployments import LiteLLMDeployments
 from router.errors import ErrorKind, ProviderError
 from router.leg import Closeable
 from router.litellm_arguments import CHAT, EMBEDDINGS, REFUSED_NAMES, call_arguments, is_refused
+from router.sse import StreamReader
 from router.types import Call, ChatRequest, Deployment, Streamed, Usage, Whole
 from router.usage import read_answer, usage_of
 from tests.anthropic_provider import AnthropicProvider, Reply
@@ -246,6 +247,18 @@ async def test_a_stream_that_does_not_reach_its_end_is_a_cut_and_never_looks_com
     assert caught.value.kind == "cut"
     assert not any(b'"finish_reason":"stop"' in chunk or b"[DONE]" in chunk for chunk in got)
     assert len(bench.provider.requests) == 1
+
+
+@pytest.mark.parametrize("place", range(7))
+async def test_a_malformed_event_is_left_out_wherever_it_comes_and_counted(bench: Bench, place: int) -> None:
+    bench.provider.queue(Reply(malformed_at=place))
+    events = await bench.events(stream=True)
+    reader = StreamReader()
+    passed = b"".join(map(reader.feed, events))
+    bench.provider.queue(Reply())
+    plain = await bench.events(stream=True)
+    assert passed.count(b"\n\n") == len(plain) - 2  # without the usage event and [DONE]
+    assert (reader.malformed_events, reader.is_done, reader.finish_reasons) == (1, True, ("stop",))
 
 
 async def test_an_error_event_inside_a_stream_is_the_providers_error(bench: Bench) -> None:
