@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from router.litellm_bodies import Body, EventBody, TooLarge, WholeBody
+from router.litellm_http import Body, TooLarge, body_of, connecting_within
 from router.litellm_shapes import ChunkStream, Dumpable, HttpClient, HttpResponse, LiteLLMRouter
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class _OneTry(AsyncHTTPHandler):  # type: ignore[misc]
 
 
 class _Through(litellm.httpx.AsyncByteStream):  # type: ignore[misc]
-    """A provider's body as `body` lets it through. What that raises, LiteLLM makes an error of its own of."""
+    """A provider's body as `body` lets it through."""
 
     def __init__(self, stream: AsyncIterable[bytes], body: Body) -> None:
         self._stream = stream
@@ -120,12 +120,11 @@ def http_client(*, connect_s: float, read_s: float, max_bytes: int) -> HttpClien
     """
 
     async def bound(response: HttpResponse) -> None:
-        is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
-        response.stream = _Through(response.stream, EventBody() if is_stream else WholeBody(max_bytes))
+        response.stream = _Through(response.stream, body_of(response.headers, max_bytes))
 
     client: HttpClient = _OneTry(
         timeout=timeout(connect_s=connect_s, read_s=read_s),
-        event_hooks={"response": [_remember, bound]},
+        event_hooks={"request": [connecting_within(connect_s)], "response": [_remember, bound]},
         follow_redirects=False,
     )
     return client
@@ -210,6 +209,7 @@ _EXCEPTION_OF: Final[Mapping[ErrorKind, Callable[..., Exception]]] = {
     "timeout": litellm.exceptions.Timeout,
     "overloaded": litellm.exceptions.ServiceUnavailableError,
     "connect": litellm.exceptions.ServiceUnavailableError,
+    "unreachable": litellm.exceptions.Timeout,
 }
 NO_DEPLOYMENT: Final[tuple[type[Exception], ...]] = (RouterRateLimitError, litellm.exceptions.BadRequestError)
 """What the Router raises when a group has nobody to offer."""
@@ -227,8 +227,13 @@ _KINDS: Final[tuple[tuple[type[Exception], ErrorKind], ...]] = (
     (litellm.exceptions.UnprocessableEntityError, "bad_request"),
     (litellm.exceptions.InternalServerError, "server_error"),
 )
+_BOTTOMS: Final[tuple[tuple[tuple[type[Exception], ...], ErrorKind], ...]] = (
+    ((TooLarge,), "malformed"),
+    ((litellm.httpx.ConnectTimeout, litellm.httpx.PoolTimeout), "unreachable"),
+    ((litellm.httpx.TimeoutException, litellm.exceptions.Timeout), "timeout"),
+    ((litellm.httpx.TransportError,), "connect"),
+)
 _OPENAI_ERROR: Final[type[Exception]] = litellm.exceptions.openai.OpenAIError
-_MAX_CHAIN: Final = 12
 CALL_ERRORS: Final[tuple[type[Exception], ...]] = (
     _OPENAI_ERROR,  # the base of every exception that LiteLLM means to raise
     litellm.httpx.HTTPError,
@@ -246,12 +251,9 @@ def kind_of(error: Exception) -> ErrorKind:
     LiteLLM calls every surprise of its own an APIConnectionError: without a broken connection below it is "malformed".
     """
     below = tuple(_chain(error))
-    if any(isinstance(one, TooLarge) for one in below):
-        return "malformed"
-    if any(isinstance(one, litellm.httpx.TimeoutException | litellm.exceptions.Timeout) for one in below):
-        return "timeout"
-    if any(isinstance(one, litellm.httpx.TransportError) for one in below):
-        return "connect"
+    for bottom, kind in _BOTTOMS:
+        if any(isinstance(one, bottom) for one in below):
+            return kind
     for known, kind in _KINDS:
         if isinstance(error, known):
             return kind
@@ -260,7 +262,7 @@ def kind_of(error: Exception) -> ErrorKind:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    for _ in range(_MAX_CHAIN):
+    for _ in range(12):
         if error is None:
             return
         yield error

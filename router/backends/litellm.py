@@ -230,7 +230,7 @@ def _provider_error(error: Exception, call: Call, responses: list[HttpResponse])
         return _of_gateway(stated, "bad_request", status=400, code="unsupported_parameter")
     if kind == "timeout" and status is None:
         return _of_gateway("the provider did not answer in time", kind)
-    if kind == "connect" and status is None:
+    if kind in ("connect", "unreachable") and status is None:
         return _of_gateway("no connection to the provider", kind)
     if not responses:
         message = f"the request cannot be translated for {call.deployment.provider}"

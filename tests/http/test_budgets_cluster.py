@@ -8,9 +8,8 @@ from pathlib import Path
 
 from gateway.budgets.meters import tag
 from gateway.redis_slots import slot_of
-from tests.http.folding import until_callers, until_no_calls
+from tests.http.folding import idle_meters, until_callers, until_no_calls
 from tests.http.running import MODELS, Gateway, running_gateway
-from tests.http.test_budgets import idle_meters
 from tests.provider import Reply
 from tests.redis_cluster import RedisCluster
 

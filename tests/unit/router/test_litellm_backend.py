@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from router.sse import StreamReader
 from router.types import Call, ChatRequest, Deployment, Streamed, Usage, Whole
 from router.usage import read_answer, usage_of
 from tests.anthropic_provider import AnthropicProvider, Reply
+from tests.nowhere import full_backlog
 
 # LiteLLM's own, on first use; the suite makes errors of all others.
 pytestmark = [
@@ -92,13 +93,17 @@ async def provider() -> AsyncIterator[AnthropicProvider]:
         yield provider
 
 
+def wired(origin: str, *, connect_s: float = 5.0) -> tuple[LiteLLMDeployments, LiteLLMBackend]:
+    parameters = {"model": "anthropic/claude-haiku-4-5", "api_base": origin, "api_key": SECRET}
+    entry = ModelEntry(model_name="claude", litellm_params=parameters, model_info={}, line=1)
+    deployments = LiteLLMDeployments((entry,), environment={}, simulate_missing=False)
+    return deployments, LiteLLMBackend(deployments.router, connect_s=connect_s)
+
+
 @pytest.fixture
 def wiring(provider: AnthropicProvider) -> tuple[LiteLLMDeployments, LiteLLMBackend]:
     """Build before any loop runs, as a start does: LiteLLM reads files."""
-    parameters = {"model": "anthropic/claude-haiku-4-5", "api_base": provider.origin, "api_key": SECRET}
-    entry = ModelEntry(model_name="claude", litellm_params=parameters, model_info={}, line=1)
-    deployments = LiteLLMDeployments((entry,), environment={}, simulate_missing=False)
-    return deployments, LiteLLMBackend(deployments.router)
+    return wired(provider.origin)
 
 
 @pytest.fixture
@@ -272,6 +277,23 @@ async def test_nobody_listening_is_a_connect_error_without_the_address(bench: Be
     error = await bench.refused()
     assert (error.kind, error.status, error.source) == ("connect", None, "gateway")
     assert "127.0.0.1" not in error.message
+
+
+@pytest.fixture
+def nowhere() -> Iterator[tuple[LiteLLMDeployments, LiteLLMBackend]]:
+    with full_backlog() as base:
+        yield wired(base, connect_s=0.1)
+
+
+async def test_a_connection_that_does_not_come_about_is_unreachable_and_not_a_silent_provider(
+    nowhere: tuple[LiteLLMDeployments, LiteLLMBackend],
+) -> None:
+    deployments, backend = nowhere
+    deployment = await deployments.pick("claude", call_of(DEPLOYMENT, {}).request)
+    with pytest.raises(ProviderError) as caught:
+        await backend.send(call_of(deployment, {}))
+    await backend.close()
+    assert (caught.value.kind, caught.value.status, caught.value.source) == ("unreachable", None, "gateway")
 
 
 async def test_a_parameter_that_the_provider_has_no_word_for_is_a_400_naming_it(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""A provider's body on its way into LiteLLM: bounded, and without the broken events over which LiteLLM would give up.
+"""What passes between LiteLLM's HTTP client and a provider: bounded, and without the broken events it would die of.
 
 Must not know what a provider's events mean, nor import LiteLLM.
 """
@@ -6,6 +6,7 @@ Must not know what a provider's events mean, nor import LiteLLM.
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -19,6 +20,26 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 class TooLarge(ValueError):
     """A provider's answer, or one event of it, is larger than anybody wants to hold."""
+
+
+class HttpRequest(Protocol):
+    """A request of httpx's; its transport reads the time limits from `extensions`."""
+
+    extensions: dict[str, object]
+
+
+def connecting_within(connect_s: float) -> Callable[[HttpRequest], Awaitable[None]]:
+    """Return a hook that bounds waiting for a connection: LiteLLM takes one limit for all from most providers."""
+
+    async def bound(request: HttpRequest) -> None:
+        stated = request.extensions.get("timeout")
+        limits = stated if isinstance(stated, dict) else {}
+        request.extensions = {
+            **request.extensions,
+            "timeout": {**limits, "connect": connect_s, "pool": connect_s},
+        }
+
+    return bound
 
 
 class Body(Protocol):
@@ -84,6 +105,12 @@ class EventBody:
     def end(self) -> bytes:
         rest, self._pending = bytes(self._pending), bytearray()
         return rest if _is_well_formed(rest) else b""
+
+
+def body_of(headers: Mapping[str, str], max_bytes: int) -> Body:
+    """Return what lets a response of these headers through."""
+    is_stream = headers.get("content-type", "").startswith("text/event-stream")
+    return EventBody() if is_stream else WholeBody(max_bytes)
 
 
 def _is_well_formed(event: bytes) -> bool:

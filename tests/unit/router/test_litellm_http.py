@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.litellm_bodies import EventBody, TooLarge, WholeBody
+from router.litellm_http import EventBody, TooLarge, WholeBody
 
 GOOD = (
     b'event: ping\ndata: {"type": "ping"}\n\n',
