@@ -134,6 +134,7 @@ async def meters_of(gateway: Gateway) -> dict[str, tuple[int, int]]:
 
 async def idle_meters(gateway: Gateway) -> dict[str, tuple[int, int]]:
     """Return what the meters show once the pools have given back what they kept at hand, or after 5 s."""
+    meters: dict[str, tuple[int, int]] = {}
     for _ in range(250):
         for _ in range(8):
             await gateway.worker.spend.budgets.flush()
