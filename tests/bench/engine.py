@@ -1,6 +1,6 @@
 """What the attempts engine adds to a call that goes well: instructions (callgrind) and CPU, with it and without.
 
-`python -m tests.bench.engine`; "without" is what any proxy must do: send, read to the end, find usage. The backend's
+`make bench-engine`; "without" is what any proxy must do: send, read to the end, find usage. The backend's
 answers are at hand, so that nothing but our own code is counted.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -149,7 +150,9 @@ async def count() -> None:
 
 
 def instructions() -> list[int]:
-    """Return instructions a call: without and with the engine, work by work."""
+    """Return instructions a call: without and with the engine, work by work. Raises RuntimeError without valgrind."""
+    if shutil.which("valgrind") is None:
+        raise RuntimeError("instructions are not counted: valgrind is not installed")
     with TemporaryDirectory(prefix="fw-callgrind-") as folder:
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--dump-before=sched_yield"]
         command += [f"--callgrind-out-file={folder}/out", sys.executable, "-m", "tests.bench.engine", "--count"]
