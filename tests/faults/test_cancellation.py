@@ -178,7 +178,9 @@ async def test_leaving_at(held: Held, place: Place, stream: bool) -> None:
     assert (outcome.result, outcome.status) == ("cancelled", 499)
     assert len(gateway.provider.requests) == place.asked
     assert set(gateway.worker.supervisor.names) <= before | {"store lane", "idle"}
-    held.redis.silent = False
+    if held.redis.silent:  # what it has swallowed never comes, and the drain would wait for it
+        held.redis.silent = False
+        held.redis.drop_all()
 
 
 @pytest.mark.parametrize("stream", [True, False])
