@@ -256,12 +256,10 @@ async def test_a_stream_that_does_not_reach_its_end_is_a_cut_and_never_looks_com
 
 @pytest.mark.parametrize("place", range(7))
 async def test_a_malformed_event_is_left_out_wherever_it_comes_and_counted(bench: Bench, place: int) -> None:
-    bench.provider.queue(Reply(malformed_at=place))
-    events = await bench.events(stream=True)
+    bench.provider.queue(Reply(malformed_at=place), Reply())
+    events, plain = await bench.events(stream=True), await bench.events(stream=True)
     reader = StreamReader()
     passed = b"".join(map(reader.feed, events))
-    bench.provider.queue(Reply())
-    plain = await bench.events(stream=True)
     assert passed.count(b"\n\n") == len(plain) - 2  # without the usage event and [DONE]
     assert (reader.malformed_events, reader.is_done, reader.finish_reasons) == (1, True, ("stop",))
 
