@@ -30,6 +30,7 @@ from gateway.knowledge.knowledge import POLL_S as LEARN_S
 from gateway.known_labels import known_labels
 from gateway.ledger import Ledger
 from gateway.metrics import watch_loop_lag
+from gateway.parts import Parts
 from gateway.semantic.build import Semantic
 from gateway.spend_tasks import SpendTasks
 from gateway.stores.memory import MemoryStore
@@ -54,6 +55,7 @@ class Worker:
     """Everything of one worker that must be started and closed."""
 
     services: Services
+    parts: Parts
     supervisor: Supervisor
     store: RedisStore | MemoryStore
     ledger: Ledger
