@@ -13,24 +13,23 @@ State = Literal["queued", "warming", "ready", "skipped", "failed"]
 ItemResult = Literal[
     "answer",
     "prefix",
-    "partial",
     "fresh",
     "over_budget",
     "off",
     "not_allowed",
+    "not_worth",
     "held_out",
+    "stopped",
+    "crowded_out",
     "too_late",
-    "no_prefix",
     "error",
-    "interrupted",
 ]
 """How an item ended; the label of its metric."""
 Posting = Literal["new", "known", "full"]
 """What a post came to: kept, the same as one before, or refused because there are too many."""
 POSTINGS: tuple[str, ...] = get_args(Posting)
 RESULTS: tuple[str, ...] = get_args(ItemResult)
-_READY: tuple[ItemResult, ...] = ("answer", "prefix", "partial")
-_FAILED: tuple[ItemResult, ...] = ("error", "interrupted")
+_READY: tuple[ItemResult, ...] = ("answer", "prefix")
 UNSAID_S: Final = 300.0
 """How soon it is taken to be wanted where nobody said."""
 
@@ -73,8 +72,8 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ItemStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
-    """Where one item stands. `detail` is one sentence for the client; `key` the exact cache key of the answer, which of
-    a run is its first step's; `good_until` (Unix s) is when the first of its answers expires."""
+    """Where one item stands. `detail` is one sentence for the client; `key` the exact cache key of the answer, of a run
+    the digest of what was posted; `good_until` (Unix s) is when the first of its answers expires."""
 
     state: State = "queued"
     result: ItemResult | Literal[""] = ""
@@ -104,7 +103,7 @@ def ended(
     result: ItemResult, detail: str = "", *, cost_nanousd: int = 0, key: str = "", good_until: float = 0.0
 ) -> ItemStatus:
     """Return the status of an item that ended with `result`."""
-    state: State = "ready" if result in _READY else "failed" if result in _FAILED else "skipped"
+    state: State = "ready" if result in _READY else "failed" if result == "error" else "skipped"
     return ItemStatus(
         state=state, result=result, detail=detail, cost_nanousd=cost_nanousd, key=key, good_until=good_until
     )
