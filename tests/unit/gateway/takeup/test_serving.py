@@ -31,7 +31,7 @@ def quote(key: str, **more: float) -> Quote:
 
 @dataclass(slots=True, kw_only=True)
 class Script:
-    """Everything that items go through, written down; `fresh` and `prefixes` are of keys, which are the items' bodies."""
+    """Everything that items go through, written down; a key is its item's body here."""
 
     announced: list[Prediction] = field(default_factory=list)
     kept: list[tuple[str, float]] = field(default_factory=list)
