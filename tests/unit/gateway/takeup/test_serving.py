@@ -1,4 +1,4 @@
-"""Announced items are given to the warmer once each, the earliest due first, and what it says of them is written down."""
+"""Announced items reach the warmer once each, the earliest due first, and what it says of them is written down."""
 
 from __future__ import annotations
 
