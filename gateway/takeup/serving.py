@@ -207,13 +207,18 @@ class Takeup:
         elif quote.fresh_until_s > now:
             held.later[at] = quote.fresh_until_s  # what is there now will not be there when it is wanted
         else:
-            await self._announce(key, held, at, Prediction(
-                tenant=announcement.tenant,
-                recipe=recipe,
-                due_at_s=announcement.wanted_at,
-                until_s=until_s,
-                level=announcement.level,
-            ))
+            await self._announce(
+                key,
+                held,
+                at,
+                Prediction(
+                    tenant=announcement.tenant,
+                    recipe=recipe,
+                    due_at_s=announcement.wanted_at,
+                    until_s=until_s,
+                    level=announcement.level,
+                ),
+            )
 
     async def _announce(self, key: tuple[str, str], held: _Held, at: int, prediction: Prediction) -> None:
         if held.status(at).state == "queued":
