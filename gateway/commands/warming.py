@@ -32,6 +32,8 @@ from warmer.intervals import Interval
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_CONFIG = 2
+LEAST_KEYS = 20
+"""Of fewer keys the samples behind an interval are often all alike, and it is too narrow."""
 _USEFUL = (
     *("predictor", "warms", "ended", "useful", "precision", "held out", "wanted of those", "difference"),
     *("misses removed", "per warm", "calibration"),
@@ -129,8 +131,8 @@ def _judged(name: str, figure: Interval, above: str, below: str) -> str:
 
 def _of_holdout(holdout: Holdout) -> Iterator[str]:
     keys = f"hold-out: {holdout.keys_held} keys never warmed, {holdout.keys_open} others"
-    if not holdout.keys_held or not holdout.keys_open:
-        yield f"{keys}: nothing can be compared yet"
+    if min(holdout.keys_held, holdout.keys_open) < LEAST_KEYS:
+        yield f"{keys}: too few to compare"
         return
     held, opened = holdout.misses_per_request_held, holdout.misses_per_request_open
     yield f"{keys}: misses per request {held.value:.3f} and {opened.value:.3f}"

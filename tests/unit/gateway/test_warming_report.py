@@ -145,15 +145,16 @@ def test_the_report_says_what_there_is_and_what_cannot_be_said(
     text = capsys.readouterr().out
     assert "net USD: 0.5000 [" in text
     assert "includes zero: it cannot be told from nothing" in text
-    assert "hold-out: 2 keys never warmed, 9 others" in text
+    assert "hold-out: 2 keys never warmed, 9 others: too few to compare" in text
     assert "1 calls of models without a known price are in no sum" in text
     assert "1 of 3 calls were simulated" in text
     assert plot.read_bytes().startswith(b"\x89PNG")
 
-    write(url, (), measured(useful=60, wasted=1))
+    write(url, (), measured(useful=60, wasted=1, held=25))
     assert report(url, tmp_path, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert any(line.endswith("warming has saved money") for line in told["said"])
+    assert any(line.endswith("the hold-out bears it out") for line in told["said"])
     (row,) = told["figures"]["predictors"]
     assert (row["name"], row["warms"], row["useful"], row["resolved"]) == ("announced", 61, 60, 61)
     assert [line["name"] for line in told["ledger"]] == ["popularity", "announced"]

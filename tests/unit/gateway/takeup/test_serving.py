@@ -25,8 +25,17 @@ from warmer.types import Announcement as Prediction
 from warmer.types import Known, Quote
 
 
-def quote(key: str, **more: float) -> Quote:
-    return Quote(key=key, live_nanousd=100, warm_nanousd=50, bound_nanousd=200, wait_s=1.0, ttl_s=3600.0, **more)
+def quote(key: str, fresh_until_s: float) -> Quote:
+    return Quote(
+        key=key,
+        live_nanousd=100,
+        warm_nanousd=50,
+        bound_nanousd=200,
+        wait_s=1.0,
+        ttl_s=3600.0,
+        fresh_until_s=fresh_until_s,
+        prefix_ttl_s=300.0,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +76,7 @@ class Script:
     async def quote(self, tenant: str, recipe: Known) -> Quote | None:
         if recipe.key in self.unpriced:
             return None
-        return quote(recipe.key, fresh_until_s=self.fresh.get(recipe.key, 0.0), prefix_ttl_s=300.0)
+        return quote(recipe.key, self.fresh.get(recipe.key, 0.0))
 
     def announce(self, prediction: Prediction) -> bool:
         if self.has_room:
@@ -174,7 +183,9 @@ async def test_an_item_is_kept_announced_and_ready_when_the_warmer_says_so(bench
     assert prediction.recipe == Known(key="a")
     assert prediction.due_at_s == announced.ready_by
     assert prediction.until_s == prediction.due_at_s + SLACK_S
-    assert script.kept == [("a", pytest.approx(100.0 + SLACK_S))]
+    ((key, ttl_s),) = script.kept
+    assert key == "a"
+    assert ttl_s == pytest.approx(100.0 + SLACK_S)
     assert await bench.results(announced) == ["warming"]
     script.fresh["a"] = bench.clock.now() + 2000.0
     takeup.heard([bench.considered("a", "warmed", 7)])
