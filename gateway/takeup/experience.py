@@ -35,19 +35,25 @@ class _Mean:
         self.count += 1
         self.total += value
 
+    @property
+    def value(self) -> float | None:
+        return self.total / self.count if self.count else None
+
 
 @dataclass(slots=True)
 class _Seen:
     output_tokens: _Mean = field(default_factory=_Mean)
     wait_s: _Mean = field(default_factory=_Mean)
+    cheap_s: _Mean = field(default_factory=_Mean)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """Means over misses of requests like it; None where none was seen."""
+    """Means over misses of requests like it, None where none was seen; `cheap_s` is what the cheap tier took."""
 
     output_tokens: float | None = None
     wait_s: float | None = None
+    cheap_s: float | None = None
 
 
 _Name = tuple[str, ...]
@@ -87,10 +93,8 @@ class Experience:
 def _expected(seen: _Seen | None) -> Expected:
     if seen is None:
         return Expected()
-    tokens, wait = seen.output_tokens, seen.wait_s
     return Expected(
-        output_tokens=tokens.total / tokens.count if tokens.count else None,
-        wait_s=wait.total / wait.count if wait.count else None,
+        output_tokens=seen.output_tokens.value, wait_s=seen.wait_s.value, cheap_s=seen.cheap_s.value
     )
 
 
@@ -101,7 +105,7 @@ def _means(entries: Sequence[bytes]) -> dict[_Name, _Seen]:
             outcome = decode(entry)
         except UnknownEntry:
             continue
-        if outcome.result == "ok" and outcome.cache == "miss":
+        if outcome.result == "ok" and outcome.cache in ("miss", "bypass"):
             for name in _names(outcome):
                 _add(seen.setdefault(name, _Seen()), outcome)
     return seen
@@ -116,8 +120,13 @@ def _names(outcome: Outcome) -> tuple[_Name, ...]:
 
 
 def _add(seen: _Seen, outcome: Outcome) -> None:
-    if outcome.endpoint != "pipeline":
-        seen.output_tokens.add(outcome.usage.output_tokens)
-    # What the warmer waits for, at its own pace, says nothing of what a caller would.
-    if outcome.origin in ("user", "pipeline"):
+    is_run = outcome.endpoint == "pipeline"
+    if outcome.origin == "warmer":
+        # What the warmer waits for, at its own pace, says nothing of what a caller would; a prompt that it only has
+        # read says nothing of answers.
+        if is_run or outcome.usage.service_tier:
+            seen.cheap_s.add(outcome.total_s)
+    elif outcome.origin in ("user", "pipeline"):
         seen.wait_s.add(outcome.total_s)
+        if not is_run:
+            seen.output_tokens.add(outcome.usage.output_tokens)

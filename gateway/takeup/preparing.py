@@ -6,7 +6,7 @@ Calls nobody. What may not be warmed comes back with the reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -35,10 +35,12 @@ RESULT_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """An item under its key: the request as the warmer keeps those that were asked before."""
+    """An item under its key: the request as the warmer keeps those that were asked before. `cheap_s` is how long having
+    it answered at the cheap tier takes, None where that was never seen."""
 
     key: str
     kept: Kept
+    cheap_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,8 @@ class Preparer:
         if changes_by_itself(request, sketch.route_class.route.cache):
             raise NotAllowed("it has tools, or asks for what is live or personal: another time, another answer")
         kept = _kept(announcement, item.body, (sketch,))
-        return Prepared(key=sketch.part.key, kept=msgspec.structs.replace(kept, namespace=control.namespace))
+        kept = msgspec.structs.replace(kept, namespace=control.namespace)
+        return Prepared(key=sketch.part.key, kept=kept, cheap_s=sketch.cheap_s)
 
     async def _run(self, announcement: Announcement, item: Item) -> Prepared:
         posted = Posted(
@@ -114,6 +117,7 @@ class Preparer:
                 pipeline=item.pipeline,
                 transcript=interaction.steps.transcript,
             ),
+            cheap_s=seen.cheap_s,
         )
 
 
@@ -145,12 +149,7 @@ class _Steps:
         more = RESULT_BYTES * sum(self.most_output.get(needed, 0) for needed in needs)
         self.most_output[name] = self.most_output.get(name, 0) + (part.most_output or 0)
         self.sketches.append(
-            Sketch(
-                part=msgspec.structs.replace(part, most_input=part.most_input + more),
-                cost_nanousd=sketch.cost_nanousd,
-                wait_s=sketch.wait_s,
-                route_class=sketch.route_class,
-            )
+            replace(sketch, part=msgspec.structs.replace(part, most_input=part.most_input + more))
         )
 
     def _refused(self, why: str) -> StepAnswer:

@@ -31,6 +31,11 @@ AT_ONCE: Final = 4
 """Items that the warmer has and has not come back on: as many as it asks at once, so that they go by due time."""
 SILENT_S: Final = 10.0
 """An item that the warmer has said nothing of for so long makes room for the next."""
+AGAIN_S: Final = 30.0
+"""After so long it is told again: the warmer may have begun anew from its notes."""
+CHEAP_UNSEEN_S: Final = 60.0
+"""What the cheap tier is taken to need where it was never seen: providers promise nothing."""
+CHEAP_MARGIN: Final = 1.5
 SLACK_S: Final = 600.0
 """How long after its time an announced request may come and still have been rightly announced."""
 
@@ -73,11 +78,12 @@ class TakeupPorts:
 
 @dataclass(slots=True, kw_only=True)
 class _Held:
-    """One announcement in hand. `handed` is when the warmer was given an item, by its key; `later` when to try again;
-    `told` are statuses that Redis does not know yet."""
+    """One announcement in hand. `handed`: when the warmer was given an item, by its key; `needs_s`: what the cheap tier
+    takes for it; `later` when to try again; `told` are statuses that Redis does not know yet."""
 
     kept: Kept
     keys: dict[int, str] = field(default_factory=dict)
+    needs_s: dict[int, float] = field(default_factory=dict)
     handed: dict[int, float] = field(default_factory=dict)
     later: dict[int, float] = field(default_factory=dict)
     told: dict[int, ItemStatus] = field(default_factory=dict)
@@ -98,6 +104,22 @@ class Takeup:
         self._clock = clock
         self._held: dict[tuple[str, str], _Held] = {}
         self._heard: deque[Considered] = deque()
+
+    def is_hurried(self, tenant: str, key: str) -> bool:
+        """Say whether somebody wants it sooner than the cheap tier is likely to have it."""
+        now = self._clock.now()
+        return any(
+            ready_by is not None and now + held.needs_s.get(at, CHEAP_UNSEEN_S) > ready_by
+            for (whose, _), held in self._held.items()
+            if whose == tenant and (ready_by := held.kept.announcement.ready_by) is not None
+            for at, own in held.keys.items()
+            if own == key and not held.status(at).has_ended
+        )
+
+    def forget(self) -> None:
+        """Let go of everything: another warmer leads. What was not written down yet is lost, and found out again."""
+        self._held.clear()
+        self._heard.clear()
 
     def heard(self, considered: Sequence[Considered]) -> None:
         """Note what a step of the warmer came to."""
@@ -176,6 +198,8 @@ class Takeup:
             announcement = held.kept.announcement
             is_late = announcement.ready_by is not None and now > announcement.ready_by
             for at in held.pending():
+                if now - held.handed.get(at, now) >= AGAIN_S:
+                    del held.handed[at]
                 if is_late or now > announcement.wanted_at + LIFE_S / 2:
                     self._end(held, at, await self._late(announcement, held.keys.get(at)))
                 elif at not in held.handed and room > 0 and held.later.get(at, 0.0) <= now:
@@ -198,8 +222,9 @@ class Takeup:
         until_s = announcement.wanted_at + SLACK_S
         await self._ports.keeps.keep(prepared, ttl_s=until_s - now)
         recipe = Known(key=prepared.key)
-        quote = await self._ports.quotes.quote(announcement.tenant, recipe)
         held.keys[at] = prepared.key
+        held.needs_s[at] = CHEAP_UNSEEN_S if prepared.cheap_s is None else CHEAP_MARGIN * prepared.cheap_s
+        quote = await self._ports.quotes.quote(announcement.tenant, recipe)
         if quote is None:
             self._end(held, at, ended("not_allowed", words_of("unknown")))
         elif quote.fresh_until_s >= announcement.wanted_at or (announcement.ready_by is None and quote.fresh_until_s):
@@ -228,12 +253,17 @@ class Takeup:
             held.handed[at] = self._clock.now()
 
 
-async def serve_announcements(takeup: Takeup, *, clock: Clock, idle_s: float = IDLE_S) -> None:
-    """Serve for ever; cancel to end it. Waits while Redis is away."""
+async def serve_announcements(
+    takeup: Takeup, *, clock: Clock, leads: Callable[[], bool], idle_s: float = IDLE_S
+) -> None:
+    """Serve for ever, while this process leads; cancel to end it. Waits while Redis is away."""
     log, is_away = structlog.get_logger(), False
     while True:
         try:
-            await takeup.look()
+            if leads():
+                await takeup.look()
+            else:
+                takeup.forget()
             is_away = False
         except StoreUnavailable as error:
             if not is_away:

@@ -24,11 +24,13 @@ class NotAllowed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sketch:
-    """One answer that is not there yet. `cost_nanousd` is what a caller would pay for it."""
+    """One answer that is not there yet. `cost_nanousd` is what a caller would pay, `cheap_s` what it takes at the
+    cheap tier, None where that was never seen."""
 
     part: Part
     cost_nanousd: int
     wait_s: float
+    cheap_s: float | None
     route_class: RouteClass
 
 
@@ -67,7 +69,13 @@ class Sketcher:
             most_input=size.input,
             most_output=size.output,
         )
-        return Sketch(part=part, cost_nanousd=cost, wait_s=seen.wait_s or 0.0, route_class=route_class)
+        return Sketch(
+            part=part,
+            cost_nanousd=cost,
+            wait_s=seen.wait_s or 0.0,
+            cheap_s=seen.cheap_s,
+            route_class=route_class,
+        )
 
 
 def _check(ask: Ask, trail: Trail, route_class: RouteClass) -> None:
