@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.cache.withdraw import Selection
-from gateway.retained.kept import PREFIX, decode, due_key, sizes_key, split_key
+from gateway.retained.kept import NOTES, PREFIX, decode, due_key, learnt_of, sizes_key, split_key
 from gateway.stores.redis import RedisStore
 
 _AT_ONCE: Final = 64
@@ -25,6 +25,7 @@ async def forget(
         names = [name async for name in store.scan(prefix)]
         tenant = selection.tenant or ""
         await store.delete([*names, due_key(tenant), sizes_key(tenant)])
+        await store.hash_delete(NOTES, learnt_of(tenant))
         return len(names)
     found, names = 0, []
     async for name in store.scan(prefix):

@@ -14,6 +14,8 @@ from policies.model import Dialect
 from warmer.types import Kind
 
 PREFIX: Final = "foreword:asked:{"
+NOTES: Final = "foreword:{warmer}:notes"
+"""What the warmer that leads has learnt: field `tenant <name>` is one tenant's, which may hold words of questions."""
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True):
@@ -81,3 +83,8 @@ def due_key(tenant: str) -> str:
 def sizes_key(tenant: str) -> str:
     """Return the hash of their sizes; the field "" holds the sum."""
     return f"foreword:asked-sizes:{{{tenant}}}"
+
+
+def learnt_of(tenant: str) -> str:
+    """Return the field of NOTES that holds what was learnt of a tenant (warmer/warmer.py writes it)."""
+    return f"tenant {tenant}"
