@@ -19,7 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from gateway.announced.records import ItemResult, Posting
+from gateway.announced.records import Posting
 from gateway.knowledge.labels import Learnt
 from gateway.outcome import Outcome
 from gateway.ports import Clock
@@ -219,10 +219,6 @@ class Metrics:
     def announced(self, posting: Posting) -> None:
         """Count one announcement that a client has posted."""
         self._child("foreword_announcements", posting)(1)
-
-    def announced_item(self, result: ItemResult) -> None:
-        """Count what became of one announced item."""
-        self._child("foreword_announced_items", result)(1)
 
     def _deployment(self, model: str, provider: str) -> tuple[str, str]:
         return closed(provider, self._known.providers), closed(model, self._known.models)

@@ -8,7 +8,6 @@ import msgspec
 
 from warmer.figures import Figures
 
-NOTES: Final = "foreword:{warmer}:notes"
 FIGURES: Final = "figures"
 """The name of the note."""
 

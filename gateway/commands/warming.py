@@ -23,7 +23,8 @@ from gateway.commands.policy import PIPED_WIDTH
 from gateway.history.reading import read_history
 from gateway.history.warming import Warmed, WarmingAccount
 from gateway.ports import StoreUnavailable
-from gateway.published import FIGURES, NOTES, load
+from gateway.published import FIGURES, load
+from gateway.retained.kept import NOTES
 from gateway.settings import Settings
 from gateway.stores.redis import RedisStore
 from warmer.figures import Figures, Holdout, PredictorFigures

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.cache.key import exact_key, is_storable
 from gateway.flow import Flow
 from gateway.part import Part
 from gateway.retained.bound import size_for
 from gateway.retained.keepable import retains
 from gateway.takeup.experience import Expected, Experience
-from gateway.trail import Ask, Trail
+from gateway.trail import Ask
 from policies.expected_cost import EXPECTED_OUTPUT_TOKENS
 from policies.model import Catalogue, RouteClass
 from router.cost import cost_nanousd
@@ -48,7 +47,12 @@ class Sketcher:
         model = self.flow.plan(ask, trail).candidates[0]
         route_class = trail.route_class
         assert route_class is not None
-        _check(ask, trail, route_class)
+        if not retains(trail.policy, route_class):
+            raise NotAllowed(f"route {route_class.route.name} keeps no answers, or no requests for the warmer")
+        key = self.flow.key(ask, trail)
+        if not key:
+            warmest = route_class.route.cache.max_temperature
+            raise NotAllowed(f"route {route_class.route.name} keeps no answers sampled above temperature {warmest}")
         size = size_for(ask.request, trail)
         if size is None:
             raise NotAllowed("what it may cost has no bound: a file by its id, or a tool that runs at the provider")
@@ -63,7 +67,7 @@ class Sketcher:
         if cost is None:
             raise NotAllowed(f"the price of {model} is unknown")
         part = Part(
-            key=_key(ask, trail, route_class),
+            key=key,
             model=model,
             usage=usage,
             most_input=size.input,
@@ -78,19 +82,7 @@ class Sketcher:
         )
 
 
-def _check(ask: Ask, trail: Trail, route_class: RouteClass) -> None:
-    name, rules = route_class.route.name, route_class.route.cache
-    if not retains(trail.policy, route_class):
-        raise NotAllowed(f"route {name} keeps no answers, or no requests for the warmer (cache.retain_text)")
-    if not ask.store_sampled and not is_storable(ask.request.document, rules):
-        raise NotAllowed(f"route {name} keeps no answers sampled above temperature {rules.max_temperature}")
-
-
 def _output_tokens(seen: Expected, cap: int | None) -> int:
     expected = EXPECTED_OUTPUT_TOKENS if seen.output_tokens is None else round(seen.output_tokens)
     return expected if cap is None else min(expected, cap)
 
-
-def _key(ask: Ask, trail: Trail, route_class: RouteClass) -> str:
-    namespace, document = ask.cache_control.namespace, ask.request.document
-    return exact_key(document, route_class, namespace=namespace, identity=ask.identity, arm=trail.arm)

@@ -23,7 +23,7 @@ _RESULTS: Final[Mapping[Result, ItemResult]] = {
 }
 _WORDS: Final[Mapping[Result | ItemResult, str]] = {
     "not_kept": "it was asked and paid, but its answer was not good enough to be kept",
-    "not_asked": "nobody could be asked: every provider failed, or had no room for what nobody waits for",
+    "not_asked": "nobody was asked: somebody asks the same now, or providers fail or have no room for a warm",
     "fresh": "the cache has the answer already",
     "unknown": "it cannot be priced: its model has no known price, or what it may cost has no bound",
     "not_worth": "it costs as much now as when it is asked, or too little of what is announced is asked; a policy that"

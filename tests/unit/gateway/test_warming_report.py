@@ -15,7 +15,8 @@ from gateway.clock import SystemClock
 from gateway.history.warming import WarmingAccount
 from gateway.ledger import STREAM, encode
 from gateway.outcome import Outcome
-from gateway.published import FIGURES, NOTES, dump, load
+from gateway.published import FIGURES, dump, load
+from gateway.retained.kept import NOTES
 from gateway.settings import process_environment
 from gateway.stores.embedded import EmbeddedRedis
 from gateway.stores.redis import RedisStore
