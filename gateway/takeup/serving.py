@@ -36,6 +36,8 @@ AGAIN_S: Final = 30.0
 CHEAP_UNSEEN_S: Final = 60.0
 """What the cheap tier is taken to need where it was never seen: providers promise nothing."""
 CHEAP_MARGIN: Final = 1.5
+GOOD_SHARE: Final = 0.9
+"""The most of its time that an answer may be old when it is wanted."""
 SLACK_S: Final = 600.0
 """How long after its time an announced request may come and still have been rightly announced."""
 
@@ -231,6 +233,8 @@ class Takeup:
             self._end(held, at, ended("fresh", words_of("fresh"), key=quote.key, good_until=quote.fresh_until_s))
         elif quote.fresh_until_s > now:
             held.later[at] = quote.fresh_until_s  # what is there now will not be there when it is wanted
+        elif (at_s := _not_before(announcement, quote)) > now:
+            held.later[at] = at_s
         else:
             await self._announce(
                 key,
@@ -270,6 +274,12 @@ async def serve_announcements(
                 log.warning("announced requests wait for redis", reason=str(error))
             is_away = True
         await clock.sleep(idle_s)
+
+
+def _not_before(announcement: Announcement, quote: Quote) -> float:
+    """Return from when what is made will still be good when it is wanted (Unix s)."""
+    good_s = quote.prefix_ttl_s if announcement.level == "prefix" else quote.ttl_s
+    return 0.0 if announcement.ready_by is None else announcement.ready_by - GOOD_SHARE * good_s
 
 
 def _with(kept: Kept, at: int, status: ItemStatus) -> Kept:

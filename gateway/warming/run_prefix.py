@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import msgspec
 import orjson
 
-from gateway.errors import RequestFailed
 from gateway.flow import Flow
 from gateway.interactions import Interaction
 from gateway.part import Part
@@ -19,7 +18,7 @@ from gateway.pipelines.ports import StepAnswer, StepAsk, StepError
 from gateway.pipelines.run import run_pipeline
 from gateway.semantic.again import answered
 from gateway.trail import Ask, CacheControl
-from gateway.warming.pricing import Prefix, prefix_of
+from gateway.warming.pricing import LEAST_PREFIX_TOKENS, Prefix, prefix_of
 from gateway.warming.recipes import prefix_only
 from policies.model import Catalogue
 from router.facts import BadRequest
@@ -30,12 +29,12 @@ _READ = StepError(message="its prompt was only read", type="pipeline_error", cod
 def prefix_of_run(
     parts: Iterable[Part], catalogue: Catalogue, *, warm_tier: str, marked: tuple[str, ...]
 ) -> Prefix:
-    """Return what having the prompts of all these answers read comes to; nothing where one's provider keeps none.
+    """Return what having the prompts of these answers read comes to: of those that are long enough to be kept.
 
     Providers that begin with one of `marked` keep only what a request tells them to, which a step does not.
     """
     cost = saved = 0
-    ttl_s: list[float] = []
+    ttl_s = 0.0
     for part in parts:
         card = catalogue.get(part.model)
         found = prefix_of(
@@ -45,15 +44,13 @@ def prefix_of_run(
             needs_mark=card is not None and any(provider.startswith(marked) for provider in card.providers),
             tiers=("", warm_tier),
         )
-        if not found.ttl_s:
-            return Prefix()
         cost, saved = cost + found.cost_nanousd, saved + found.saved_nanousd
-        ttl_s.append(found.ttl_s)
-    return Prefix(cost_nanousd=cost, saved_nanousd=saved, ttl_s=min(ttl_s, default=0.0))
+        ttl_s = max(ttl_s, found.ttl_s)
+    return Prefix(cost_nanousd=cost, saved_nanousd=saved, ttl_s=ttl_s)
 
 
 async def read_run(interaction: Interaction, flow: Flow) -> int:
-    """Ask for one token of every step that needs no other; return how many prompts were read."""
+    """Ask for one token of every step that needs no other and is long enough; return how many prompts were read."""
     reads = _Reads(interaction, flow)
     await run_pipeline(interaction.request, ask=reads, clock=interaction.steps.clock)
     return reads.count
@@ -72,10 +69,11 @@ class _Reads:
         if on_first_token is not None:
             on_first_token()
         try:
-            reply = await answered(self.flow.run, _only_read(steps.ask_of(ask, steps.clock.monotonic())))
-        except (RequestFailed, BadRequest):
-            reply = None
-        self.count += reply is not None
+            asked = steps.ask_of(ask, steps.clock.monotonic())
+        except BadRequest:
+            return StepAnswer(content=_READ)
+        if self.flow.trail(asked).facts.input_tokens >= LEAST_PREFIX_TOKENS:
+            self.count += await answered(self.flow.run, _only_read(asked)) is not None
         return StepAnswer(content=_READ)
 
 

@@ -16,7 +16,7 @@ from gateway.retained.kept import Kept as KeptRequest
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
 from gateway.takeup.preparing import Prepared
-from gateway.takeup.serving import AT_ONCE, SILENT_S, SLACK_S, Takeup, TakeupPorts
+from gateway.takeup.serving import AGAIN_S, AT_ONCE, SILENT_S, SLACK_S, Takeup, TakeupPorts
 from gateway.takeup.sketching import NotAllowed
 from gateway.waiting import Command
 from tests.clock import FakeClock
@@ -48,6 +48,7 @@ class Script:
     unpriced: set[str] = field(default_factory=set)
     told: list[ItemResult] = field(default_factory=list)
     has_room: bool = True
+    cheap_s: float | None = None
 
     async def prepare(self, announcement: Announcement, item: Item) -> Prepared:
         body = item.body.decode()
@@ -68,7 +69,7 @@ class Script:
             ttl_s=0.0,
             cost_nanousd=0,
         )
-        return Prepared(key=body, kept=kept)
+        return Prepared(key=body, kept=kept, cheap_s=self.cheap_s)
 
     async def keep(self, prepared: Prepared, *, ttl_s: float) -> None:
         self.kept.append((prepared.key, ttl_s))
@@ -258,6 +259,56 @@ async def test_what_is_fresh_now_and_not_when_it_is_wanted_is_taken_up_once_it_i
     bench.script.fresh.clear()
     await takeup.look()
     assert bench.script.keys == ["a"]
+
+
+async def test_what_would_be_stale_when_it_is_wanted_is_not_made_yet(bench: Bench) -> None:
+    await bench.post("a", ready_by_s=5000.0)
+    takeup = bench.takeup()
+    await takeup.look()
+    assert bench.script.keys == []
+    bench.clock.wind(5000.0 - 0.9 * 3600.0)
+    await takeup.look()
+    assert bench.script.keys == ["a"]
+
+
+async def test_who_cannot_wait_for_the_cheap_tier_is_in_a_hurry(bench: Bench) -> None:
+    bench.script.cheap_s = 20.0
+    await bench.post("soon", ready_by_s=29.0)
+    await bench.post("later", "late", ready_by_s=31.0)
+    await bench.post("unsaid")
+    takeup = bench.takeup()
+    await takeup.look()
+    hurried = [key for key in ("soon", "later", "late", "unsaid") if takeup.is_hurried(bench.tenant, key)]
+    assert hurried == ["soon"]
+    assert not takeup.is_hurried("another", "soon")
+    bench.clock.wind(2.0)
+    takeup.heard([bench.considered("late", "no_budget")])
+    await takeup.look()
+    assert takeup.is_hurried(bench.tenant, "later")
+    assert not takeup.is_hurried(bench.tenant, "late")
+
+
+async def test_a_warmer_that_began_anew_is_told_again(bench: Bench) -> None:
+    await bench.post("a")
+    takeup = bench.takeup()
+    await takeup.look()
+    bench.clock.wind(AGAIN_S - 1)
+    await takeup.look()
+    assert bench.script.keys == ["a"]
+    bench.clock.wind(1.0)
+    await takeup.look()
+    assert bench.script.keys == ["a", "a"]
+
+
+async def test_who_does_not_lead_lets_go_of_everything(bench: Bench) -> None:
+    announced, takeup = await bench.post("a"), bench.takeup()
+    await takeup.look()
+    takeup.heard([bench.considered("a", "no_budget")])
+    takeup.forget()
+    assert not takeup.is_hurried(bench.tenant, "a")
+    await takeup.look()
+    assert bench.script.keys == ["a", "a"]
+    assert await bench.results(announced) == ["warming"]
 
 
 async def test_the_earliest_due_goes_first_whoever_came_first(bench: Bench) -> None:
