@@ -36,7 +36,7 @@ EXIT_CONFIG = 2
 LEAST_KEYS = 20
 """Of fewer keys the samples behind an interval are often all alike, and it is too narrow."""
 _USEFUL = (
-    *("predictor", "warms", "ended", "useful", "precision", "held out", "wanted of those", "difference"),
+    *("predictor", "warms", "known", "useful", "precision", "held out", "wanted of those", "difference"),
     *("misses removed", "per warm", "calibration"),
 )
 _MONEY = (
@@ -114,11 +114,18 @@ def said(found: Found) -> Iterator[str]:
     if not figures.total.warms:
         yield "nothing has been warmed yet: there is nothing to measure"
         return
-    if not figures.total.resolved:
-        yield "no warm's time is over yet: whether any was useful is not known"
+    if not _has_ended(figures.total):
+        yield "no warm's time is over yet: what it removed and saved is not known"
+        yield from _of_holdout(figures.holdout)
+        return
     yield _judged("net USD", figures.total.net_usd, "warming has saved money", "warming has cost money")
     yield _judged("misses removed", figures.total.misses_removed, "warming has removed misses", "it has added misses")
     yield from _of_holdout(figures.holdout)
+
+
+def _has_ended(row: PredictorFigures) -> bool:
+    """Whether a warm's time is over: sums over none of them are zero, and say nothing."""
+    return row.misses_removed_per_warm.low is not None
 
 
 def _judged(name: str, figure: Interval, above: str, below: str) -> str:
@@ -160,7 +167,7 @@ def _useful_row(row: PredictorFigures) -> tuple[str, ...]:
         _interval(row.precision, 2) if row.resolved else "-",
         *(str(row.held), held),
         _interval(row.precision_difference, 2) if row.held and row.resolved else "-",
-        *(_interval(row.misses_removed, 1), _interval(row.misses_removed_per_warm, 2), calibration),
+        *(_of_ended(row, row.misses_removed, 1), _of_ended(row, row.misses_removed_per_warm, 2), calibration),
     )
 
 
@@ -183,10 +190,14 @@ def _money_row(name: str, line: Warmed, row: PredictorFigures | None) -> tuple[s
         return (name, str(line.calls), usd(line.cost_nanousd), "-", "-", "-", "-", "-", *ledger)
     return (
         *(name, str(line.calls), usd(line.cost_nanousd), f"{row.wasted_usd:.6f}"),
-        *(_interval(row.saved_usd, 6), _interval(row.net_usd, 6)),
-        *(_interval(row.wait_saved_s, 1), _interval(row.lead_s, 0)),
+        *(_of_ended(row, row.saved_usd, 6), _of_ended(row, row.net_usd, 6)),
+        *(_of_ended(row, row.wait_saved_s, 1), _of_ended(row, row.lead_s, 0)),
         *ledger,
     )
+
+
+def _of_ended(row: PredictorFigures, figure: Interval, digits: int) -> str:
+    return _interval(figure, digits) if _has_ended(row) else "-"
 
 
 def _interval(figure: Interval, digits: int) -> str:

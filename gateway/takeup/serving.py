@@ -110,13 +110,13 @@ class Takeup:
     def is_hurried(self, tenant: str, key: str) -> bool:
         """Say whether somebody wants it sooner than the cheap tier is likely to have it."""
         now = self._clock.now()
-        return any(
-            ready_by is not None and now + held.needs_s.get(at, CHEAP_UNSEEN_S) > ready_by
-            for (whose, _), held in self._held.items()
-            if whose == tenant and (ready_by := held.kept.announcement.ready_by) is not None
-            for at, own in held.keys.items()
-            if own == key and not held.status(at).has_ended
-        )
+        for (whose, _), held in self._held.items():
+            ready_by = held.kept.announcement.ready_by
+            if whose == tenant and ready_by is not None:
+                wanted = [at for at, own in held.keys.items() if own == key and not held.status(at).has_ended]
+                if any(now + held.needs_s[at] > ready_by for at in wanted):
+                    return True
+        return False
 
     def forget(self) -> None:
         """Let go of everything: another warmer leads. What was not written down yet is lost, and found out again."""
@@ -149,9 +149,10 @@ class Takeup:
     async def _ended(self, one: Considered) -> ItemStatus:
         """Return what became of an item of which the warmer says so much."""
         assert isinstance(one.recipe, Known)
-        if one.result not in ("warmed", "fresh"):
-            return ended(result_of(one.result), words_of(one.result), cost_nanousd=one.cost_nanousd, key=one.key)
         quote, now = await self._ports.quotes.quote(one.tenant, one.recipe), self._clock.now()
+        if one.result not in ("warmed", "fresh"):
+            words = words_of(one.result, most_nanousd=quote.bound_nanousd if quote is not None else 0)
+            return ended(result_of(one.result), words, cost_nanousd=one.cost_nanousd, key=one.key)
         good_until = quote.fresh_until_s if quote is not None else 0.0
         if one.result == "fresh":
             return ended("fresh", words_of("fresh"), key=one.key, good_until=good_until)

@@ -50,7 +50,8 @@ OUTCOMES = (
     outcome(4, origin="user", cache="hit", warmed_by="popularity", saved_nanousd=5_000_000),
     outcome(5, origin="pipeline", cache="hit", warmed_by="announced", saved_nanousd=2_000_000),
     outcome(6, origin="user", cache="hit", saved_nanousd=9_000_000),
-    outcome(7, origin="warmer", endpoint="pipeline", warmed_by="announced", cost_nanousd=0),
+    outcome(7, origin="warmer", endpoint="pipeline", warmed_by="announced", cost_nanousd=0, attempts=(attempt(),)),
+    outcome(9, origin="warmer", endpoint="pipeline-step", cache="hit"),
     outcome(8, origin="user", endpoint="pipeline", cache="hit", warmed_by="announced"),
 )
 
