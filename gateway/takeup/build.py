@@ -35,5 +35,6 @@ def build_takeup(built: Worker, warming: Warming, *, due: str = DUE) -> Takeup:
     )
     takeup = Takeup(Shelf(store, clock, due=due), ports, clock=clock)
     warming.driver.listeners.append(takeup.heard)
+    warming.driver.forgetters.append(takeup.forget)
     warming.asker.is_hurried = takeup.is_hurried
     return takeup

@@ -98,7 +98,7 @@ class _Held:
 
 
 class Takeup:
-    """The owner of what is in hand. `look` again and again, and let it hear what each step of the warmer considered."""
+    """The owner of what is in hand. `tend` again and again, and let it hear what each step of the warmer considered."""
 
     def __init__(self, shelf: Shelf, ports: TakeupPorts, *, clock: Clock) -> None:
         self._shelf = shelf
@@ -106,6 +106,21 @@ class Takeup:
         self._clock = clock
         self._held: dict[tuple[str, str], _Held] = {}
         self._heard: deque[Considered] = deque()
+        self._is_away = False
+
+    async def tend(self, *, leads: bool) -> None:
+        """Look, where this process leads; without Redis, wait. An item that fails is left alone for a while."""
+        if not leads:
+            self.forget()
+            return
+        try:
+            await self.look()
+        except StoreUnavailable as error:
+            if not self._is_away:
+                structlog.get_logger().warning("announced requests wait for redis", reason=str(error))
+            self._is_away = True
+        else:
+            self._is_away = False
 
     def is_hurried(self, tenant: str, key: str) -> bool:
         """Say whether somebody wants it sooner than the cheap tier is likely to have it."""
@@ -217,6 +232,7 @@ class Takeup:
 
     async def _hand(self, key: tuple[str, str], held: _Held, at: int) -> None:
         announcement, now = held.kept.announcement, self._clock.now()
+        held.later[at] = now + SILENT_S  # should this fail, the others go first
         try:
             prepared = await self._ports.prepares.prepare(announcement, announcement.items[at])
         except NotAllowed as refused:
@@ -256,25 +272,7 @@ class Takeup:
             held.kept = _with(held.kept, at, ItemStatus(state="warming"))
         if self._ports.announce(prediction):
             held.handed[at] = self._clock.now()
-
-
-async def serve_announcements(
-    takeup: Takeup, *, clock: Clock, leads: Callable[[], bool], idle_s: float = IDLE_S
-) -> None:
-    """Serve for ever, while this process leads; cancel to end it. Waits while Redis is away."""
-    log, is_away = structlog.get_logger(), False
-    while True:
-        try:
-            if leads():
-                await takeup.look()
-            else:
-                takeup.forget()
-            is_away = False
-        except StoreUnavailable as error:
-            if not is_away:
-                log.warning("announced requests wait for redis", reason=str(error))
-            is_away = True
-        await clock.sleep(idle_s)
+        del held.later[at]
 
 
 def _not_before(announcement: Announcement, quote: Quote) -> float:

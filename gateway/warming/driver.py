@@ -82,6 +82,7 @@ class Driver:
         self._is_away = False
         self._did_lead = False
         self.listeners: list[Listen] = []
+        self.forgetters: list[Callable[[], None]] = []
 
     def announce(self, announcement: Announcement) -> bool:
         """Tell the warmer what a client says it will ask; False where it does not lead, or too much waits already."""
@@ -125,6 +126,8 @@ class Driver:
     def forget(self) -> None:
         """Begin again from the notes: something of what is in memory had to go."""
         self._lose()
+        for forget in self.forgetters:
+            forget()
 
     async def _once(self) -> bool:
         """Take one step; return whether there is more to read at once."""

@@ -46,12 +46,15 @@ class Script:
     kept: list[tuple[str, float]] = field(default_factory=list)
     fresh: dict[str, float] = field(default_factory=dict)
     unpriced: set[str] = field(default_factory=set)
+    failing: set[str] = field(default_factory=set)
     told: list[ItemResult] = field(default_factory=list)
     has_room: bool = True
     cheap_s: float | None = None
 
     async def prepare(self, announcement: Announcement, item: Item) -> Prepared:
         body = item.body.decode()
+        if body in self.failing:
+            raise ZeroDivisionError
         if body.startswith("tools"):
             raise NotAllowed("it has tools")
         kept = KeptRequest(
@@ -390,6 +393,47 @@ async def test_a_redis_that_goes_away_costs_no_word_of_the_warmer(bench: Bench) 
     await takeup.look()
     assert await bench.results(announced) == ["over_budget", "held_out"]
     assert bench.script.told == ["over_budget", "held_out"]
+
+
+async def test_an_item_that_fails_lets_the_others_go_first(bench: Bench) -> None:
+    bench.script.failing.add("a")
+    await bench.post("a", ready_by_s=10.0)
+    await bench.post("b", ready_by_s=20.0)
+    takeup = bench.takeup()
+    with pytest.raises(ZeroDivisionError):
+        await takeup.tend(leads=True)
+    await takeup.tend(leads=True)
+    assert bench.script.keys == ["b"]
+    await takeup.tend(leads=False)
+    bench.script.failing.clear()
+    await takeup.tend(leads=True)
+    assert bench.script.keys == ["b", "a", "b"]
+
+
+async def test_without_redis_it_waits(bench: Bench) -> None:
+    await bench.post("a")
+    takeup, bench.lane.is_away = bench.takeup(), True
+    await takeup.tend(leads=True)
+    bench.lane.is_away = False
+    await takeup.tend(leads=True)
+    assert bench.script.keys == ["a"]
+
+
+async def test_announcements_are_kept_in_a_cluster_too(cluster_url: str) -> None:
+    supervisor = Supervisor(clock=SystemClock(), on_crash=lambda _name, _error: None)
+    store = RedisStore(cluster_url, supervisor=supervisor, timeout_s=5.0)
+    clock = FakeClock(now=SystemClock().now())
+    bench = Bench(
+        shelf=Shelf(store, clock, due=uuid.uuid4().hex), lane=Lane(store=store), clock=clock, tenant=uuid.uuid4().hex
+    )
+    announced, takeup = await bench.post("a"), bench.takeup()
+    await takeup.look()
+    takeup.heard([bench.considered("a", "held_out")])
+    await takeup.look()
+    assert await bench.results(announced) == ["held_out"]
+    assert await bench.shelf.first(9) == []
+    await store.close()
+    await supervisor.close(2.0)
 
 
 async def test_a_tenant_has_so_many_open_and_an_ended_one_makes_room(bench: Bench) -> None:
