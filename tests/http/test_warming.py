@@ -1,4 +1,4 @@
-"""Warms through the gateway's own flow: at which price and priority, for whom, within which bounds, and how they end."""
+"""Warms through the gateway's own flow: at which price, for whom, within which bounds, and how they end."""
 
 from __future__ import annotations
 
