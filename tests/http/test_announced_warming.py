@@ -78,7 +78,6 @@ class Announcing:
     async def warming(self) -> AsyncIterator[None]:
         """Run the warmer and the taking up while the block lasts."""
         driver = self.beside.warming.driver
-        driver._step_s = 0.02
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(driver.run()),
