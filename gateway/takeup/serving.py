@@ -38,6 +38,8 @@ CHEAP_UNSEEN_S: Final = 60.0
 CHEAP_MARGIN: Final = 1.5
 GOOD_SHARE: Final = 0.9
 """The most of its time that an answer may be old when it is wanted."""
+BEGUN_S: Final = 120.0
+"""How long nothing may be heard of what an earlier warmer had begun; the warmer does not ask that again."""
 SLACK_S: Final = 600.0
 """How long after its time an announced request may come and still have been rightly announced."""
 
@@ -80,10 +82,12 @@ class TakeupPorts:
 
 @dataclass(slots=True, kw_only=True)
 class _Held:
-    """One announcement in hand. `handed`: when the warmer was given an item, by its key; `needs_s`: what the cheap tier
+    """One announcement in hand since `taken_at`. `begun`: items that an earlier warmer had; `handed`: when the warmer was given an item, by its key; `needs_s`: what the cheap tier
     takes for it; `later` when to try again; `told` are statuses that Redis does not know yet."""
 
     kept: Kept
+    begun: frozenset[int]
+    taken_at: float
     keys: dict[int, str] = field(default_factory=dict)
     needs_s: dict[int, float] = field(default_factory=dict)
     handed: dict[int, float] = field(default_factory=dict)
@@ -207,7 +211,8 @@ class Takeup:
         if kept is None or kept.has_ended:
             await self._shelf.end(*key, kept.statuses if kept else ())
             return None
-        return _Held(kept=kept)
+        begun = frozenset(at for at, status in enumerate(kept.statuses) if status.state == "warming")
+        return _Held(kept=kept, begun=begun, taken_at=self._clock.now())
 
     async def _hand_over(self) -> None:
         now = self._clock.now()
@@ -218,17 +223,20 @@ class Takeup:
             for at in held.pending():
                 if now - held.handed.get(at, now) >= AGAIN_S:
                     del held.handed[at]
-                if is_late or now > announcement.wanted_at + LIFE_S / 2:
-                    self._end(held, at, await self._late(announcement, held.keys.get(at)))
+                is_lost = at in held.begun and now > held.taken_at + BEGUN_S
+                if is_late or is_lost or now > announcement.wanted_at + LIFE_S / 2:
+                    self._end(held, at, await self._late(held, at))
                 elif at not in held.handed and room > 0 and held.later.get(at, 0.0) <= now:
                     await self._hand(key, held, at)
                     room -= at in held.handed
 
-    async def _late(self, announcement: Announcement, key: str | None) -> ItemStatus:
+    async def _late(self, held: _Held, at: int) -> ItemStatus:
+        announcement, key = held.kept.announcement, held.keys.get(at)
         quote = None if key is None else await self._ports.quotes.quote(announcement.tenant, Known(key=key))
         if key is not None and quote is not None and quote.fresh_until_s > self._clock.now():
             return ended("fresh", words_of("fresh"), key=key, good_until=quote.fresh_until_s)
-        return ended("too_late", words_of("too_late"))
+        result: ItemResult = "error" if at in held.begun else "too_late"
+        return ended(result, words_of(result))
 
     async def _hand(self, key: tuple[str, str], held: _Held, at: int) -> None:
         announcement, now = held.kept.announcement, self._clock.now()

@@ -34,6 +34,7 @@ _WORDS: Final[Mapping[Result | ItemResult, str]] = {
     "no_budget": "it may cost up to {most:.6f} USD, which is more than is left of the policy's warming budget: of"
     " limit_usd_day, and of max_share_of_spend of what the tenant's own requests cost in the last 24 hours",
     "off": "warming was switched off meanwhile",
+    "error": "the warmer that had it ended meanwhile; what it had begun is not asked again",
     "too_late": "the warmer did not come to it before it was wanted",
 }
 

@@ -11,7 +11,7 @@ from gateway.clock import SystemClock
 from gateway.ports import StoreUnavailable
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
-from gateway.takeup.serving import SLACK_S
+from gateway.takeup.serving import BEGUN_S, SLACK_S
 from tests.clock import FakeClock
 from tests.unit.gateway.takeup.scripted import Bench, Lane
 from warmer.results import Result
@@ -101,6 +101,20 @@ async def test_the_next_warmer_takes_up_what_the_last_one_left(bench: Bench) -> 
     await second.look()
     assert bench.script.keys == ["a", "b", "b"]
     assert await bench.results(announced) == ["fresh", "warming"]
+
+
+async def test_what_an_earlier_warmer_had_begun_and_nobody_heard_of_again_ends_as_an_error(bench: Bench) -> None:
+    announced, first = await bench.post("a", "b", ready_by_s=5000.0), bench.takeup()
+    bench.clock.wind(2000.0)
+    await first.look()
+    second = bench.takeup()
+    await second.look()
+    bench.clock.wind(BEGUN_S + 1)
+    second.heard([bench.considered("b", "no_budget")])
+    await second.look()
+    await second.look()
+    assert await bench.results(announced) == ["error", "over_budget"]
+    assert "ended meanwhile" in (await bench.found(announced)).statuses[0].detail
 
 
 async def test_a_redis_that_goes_away_costs_no_word_of_the_warmer(bench: Bench) -> None:
