@@ -41,13 +41,15 @@ class Pricing:
             quote = await self._asker.quote(learner.tenant, scored.prediction.recipe)
             result = "unknown" if quote is None else priced(scored, quote, terms, now_s)
             if isinstance(result, Priced):
-                if not trials.is_busy(result.name, now_s):
+                if not trials.is_busy(result.name, scored.prediction.predictor, now_s):
                     found.append(result)
                 continue
             until_s = now_s + _DECLINED_S
             if quote is not None and result == "fresh":
                 learner.keep(quote.key, quote.fresh_until_s)
                 until_s = min(until_s, quote.fresh_until_s)
+                if quote.fresh_until_s >= scored.prediction.until_s:
+                    learner.done(scored.target)
             self.decline(learner.tenant, scored.target, until_s=until_s, probability=scored.probability)
             considered.append(considered_as(scored, result, key="" if quote is None else quote.key))
         return found, considered
