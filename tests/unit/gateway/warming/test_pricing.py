@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from gateway.keys import Caller, KeyRecord
 from gateway.part import Part
