@@ -84,8 +84,7 @@ class FlowAsker:
         if not around.room.has_room(priced.groups) or not around.may_spend():
             return None
         purse = Purse(left_nanousd=quoted.quote.bound_nanousd)
-        warming = Warming(predictor=predictor, purse=purse, service_tier=wish.tier, wait_s=wish.kept.wait_s)
-        is_run = wish.kept.kind == "run"
+        warming, is_run = wish.warming(predictor, purse), wish.kept.kind == "run"
         act = self._run(wish, warming, priced, level) if is_run else self._chat(wish, warming, priced, level)
         warmed = await self._owned(act, tenant)
         cost = quoted.quote.bound_nanousd - purse.left_nanousd

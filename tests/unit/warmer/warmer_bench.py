@@ -1,9 +1,11 @@
-"""A shop for the warmer's tests: a cache, prices and a budget in memory behind the warmer's own ports, on a wound clock."""
+"""A shop for the warmer's tests: a cache, prices and a budget in memory behind the warmer's own ports, on a wound
+clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from warmer.ports import HistoryUnavailable, Predictor
 from warmer.recorder import Recorder
@@ -139,8 +141,9 @@ class Shop:
         self.now_s = at_s
         fresh = self.fresh_until_s.get(key, 0.0) > at_s
         one = event(key, at_s, like=like)
-        by = self.warmed_by.get(key, "") if fresh else ""
-        one = replace(one, was_hit=fresh, waited_s=0.01 if fresh else 2.0, warmed_by=by)
+        by: PredictorName | Literal[""] = self.warmed_by.get(key, "") if fresh else ""
+        age_s = TTL_S - (self.fresh_until_s[key] - at_s) if fresh else 0.0
+        one = replace(one, was_hit=fresh, waited_s=0.01 if fresh else 2.0, warmed_by=by, age_s=age_s)
         if not fresh:
             self.fresh_until_s[key] = at_s + TTL_S
             self.warmed_by.pop(key, None)
