@@ -82,7 +82,7 @@ class TakeupPorts:
 
 @dataclass(slots=True, kw_only=True)
 class _Held:
-    """One announcement in hand since `taken_at`. `begun`: items that an earlier warmer had; `handed`: when the warmer was
+    """One announcement in hand since `taken_at`. `begun`: items that an earlier warmer had; `handed`: when this one was
     given an item, by its key; `needs_s`: what the cheap tier takes; `later`: when to try again; `told`: statuses that
     Redis does not know yet."""
 
