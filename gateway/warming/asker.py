@@ -173,9 +173,7 @@ class FlowAsker:
         if document is None:
             return None
         is_hurried = isinstance(recipe, Known) and self.is_hurried(tenant, recipe.key)
-        wish = Wish(
-            kept=like, document=document, caller=caller, policy=policy, rules=rules, is_hurried=is_hurried
-        )
+        wish = Wish(kept=like, document=document, caller=caller, policy=policy, rules=rules, is_hurried=is_hurried)
         return wish if isinstance(recipe, Known) else grown(wish)
 
     async def _about(self, tenant: str, recipe: Recipe) -> Kept | None:

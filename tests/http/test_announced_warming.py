@@ -87,7 +87,6 @@ class Announcing:
             for task in tasks:
                 task.cancel()
 
-
     async def _tend(self) -> None:
         clock, lead = self.gateway.worker.services.clock, self.beside.warming.leadership
         while True:

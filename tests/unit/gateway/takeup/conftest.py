@@ -28,5 +28,3 @@ async def bench(redis_url: str) -> AsyncIterator[Bench]:
     yield Bench(shelf=Shelf(lane, clock, due=f"test:due:{name}"), lane=lane, clock=clock, tenant=f"t {name}")
     await store.close()
     await supervisor.close(2.0)
-
-

@@ -155,5 +155,3 @@ class Bench:
             key=key,
             cost_nanousd=cost_nanousd,
         )
-
-
