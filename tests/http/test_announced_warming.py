@@ -115,7 +115,7 @@ async def start(start_gateway: StartGateway) -> AsyncIterator[Start]:
         day = DaySpend(position=Position(ms=0, sequence=1), spent={gateway.tenant: {int(now // HOUR_S): spent}})
         await beside.store.hash_set(NOTES, "spend", msgspec.msgpack.encode(day))
         await beside.store.delete([DUE])
-        takeup = build_takeup(gateway.worker, beside.warming)
+        takeup = build_takeup(gateway.worker, beside.warming, patience_s=0.2)
         return Announcing(gateway=gateway, beside=beside, takeup=takeup)
 
     yield started
