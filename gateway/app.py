@@ -238,6 +238,7 @@ def _prices(deployments: LiteLLMDeployments) -> Mapping[str, Price | None]:
 
 def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeployments) -> dict[str, Backend]:
     chosen = BackendSettings(
+        connect_s=settings.connect_timeout_s,
         max_answer_bytes=settings.max_answer_bytes,
         simulated_seed=settings.simulated_seed,
         simulated_latency_scale=settings.simulated_latency_scale,
