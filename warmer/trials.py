@@ -89,14 +89,15 @@ class Trials(msgspec.Struct, kw_only=True):
         self.warms[trial.name] = trial
         return Ended(useless=_fail(one for one in closed if one.is_useful is None), closed=tuple(closed))
 
-    def is_busy(self, name: str, predictor: PredictorName, now_s: float) -> bool:
-        """Return whether by that predictor's doing there would be something good under that name; or there is a prefix
-        now, of which no quote tells."""
+    def is_watched(self, name: str, predictor: PredictorName, now_s: float) -> bool:
+        """Return whether what that predictor would have warmed there is being watched, so that it counts once."""
         watched = self.watched.get(name, {}).get(predictor)
+        return watched is not None and watched.until_s > now_s and watched.is_useful is None
+
+    def has_prefix(self, name: str, now_s: float) -> bool:
+        """Return whether a prefix was warmed under that name that still lasts: no quote tells of it."""
         warm = self.warms.get(name)
-        return (watched is not None and watched.until_s > now_s and watched.is_useful is None) or (
-            warm is not None and warm.level == "prefix" and warm.until_s > now_s
-        )
+        return warm is not None and warm.level == "prefix" and warm.until_s > now_s
 
     def is_warm(self, name: str, now_s: float) -> bool:
         """Return whether something was warmed under that name that is still good."""

@@ -91,12 +91,12 @@ def test_a_second_warm_takes_over_the_shadow_of_the_first() -> None:
 def test_what_is_only_watched_is_useful_if_somebody_then_had_to_wait(kind: TrialKind) -> None:
     trials, one = Trials(), trial(kind, shadow_until_s=T + 50)
     trials.start(one)
-    assert trials.is_busy("acme k", "popularity", T + 1)
-    assert not trials.is_busy("acme k", "follow_up", T + 1)
+    assert trials.is_watched("acme k", "popularity", T + 1)
+    assert not trials.is_watched("acme k", "follow_up", T + 1)
     assert asked(trials, T + 20, was_hit=True) == (0, 0)
     assert asked(trials, T + 60, was_hit=False) == (1, 0)
     assert one.removed == 0
-    assert not trials.is_busy("acme k", "popularity", T + 61)
+    assert not trials.is_watched("acme k", "popularity", T + 61)
 
 
 def test_a_real_warm_ends_what_is_watched_of_its_key_without_an_outcome() -> None:
