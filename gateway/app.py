@@ -151,11 +151,7 @@ def _parts(
         attempts=learnt.attempts,
         rollouts=spend.rollouts,
         shadows=Shadows(
-            spend.budgets,
-            clock,
-            catalogue=deployments.catalogue,
-            supervisor=around.supervisor,
-            rng=random.Random(seed),
+            spend.budgets, clock, catalogue=deployments.catalogue, supervisor=around.supervisor, rng=random.Random(seed)
         ),
         stickiness=Stickiness(around.store, clock),
         desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=most),

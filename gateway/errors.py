@@ -71,6 +71,7 @@ _PROVIDER: Final[Mapping[ErrorKind, tuple[int, str, str]]] = {
     "overloaded": (503, "provider_error", "overloaded"),
     "server_error": (502, "provider_error", "provider_error"),
     "connect": (502, "provider_error", "provider_unreachable"),
+    "unreachable": (504, "timeout_error", "provider_unreachable"),
     "timeout": (504, "timeout_error", "provider_timeout"),
     "cut": (502, "provider_error", "stream_cut"),
     "malformed": (502, "provider_error", "malformed_answer"),

@@ -7,7 +7,7 @@ import asyncio
 import json
 import random
 import selectors
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 
 from policies.model import CacheRules, HedgeRules, Plan
 from router.attempts import Attempts, Limits
@@ -57,6 +57,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._leaping.elapsed_s
+
+
+def in_virtual_time(waiting: Coroutine[None, None, None]) -> None:
+    """Run it where no machine is too slow."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(waiting)
 
 
 class LoopClock:
