@@ -16,13 +16,14 @@ timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start))
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench bench-peers bench-micro \
   bench-growth soak-long bench-joining bench-hedge bench-rollout bench-routing bench-semantic bench-cache \
-  bench-large bench-budgets bench-reloads bench-warming bench-engine
+  bench-large bench-budgets bench-reloads bench-warming bench-engine demo-rollout
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
 	@echo "make demo    send a debate transcript through the debate pipeline, twice"
 	@echo "make test    install what is needed, then lint, types, imports, pytest"
 	@echo "make setup   only install into .venv"
+	@echo "make demo-rollout  an edit of a policy from lint to its automatic revert, on a running gateway"
 	@echo "make soak    three minutes of random faults, leaving clients and Redis restarts [ARGS='--seconds 600 --seed 1']"
 	@echo "make fault-table  what each provider fault gets, played on the real process [ARGS='--only cut']"
 	@echo "make bench   CPU, latency and memory beside a bare aiohttp proxy; nothing else should run [ARGS=--quick]"
@@ -61,6 +62,10 @@ run: setup
 
 demo: setup
 	@exec $(BIN)/foreword demo $(ARGS)
+
+# One whole round at the real process: deploy/edit-to-revert.md shows what it prints.
+demo-rollout: setup
+	@exec $(BIN)/python -m tests.e2e.edit_to_revert $(ARGS)
 
 test: lint types imports pytest
 

@@ -40,7 +40,8 @@ _GATEWAY_CODES = (
     *("budget_exceeded", "deadline_exceeded", "overloaded", "no_candidate", "invalid_api_key", "model_not_found"),
     *("context_length_exceeded", "content_policy_violation", "rate_limit_exceeded", "insufficient_quota"),
     *("provider_error", "provider_unreachable", "provider_timeout", "stream_cut", "malformed_answer", "interrupted"),
-    *("model_not_allowed", "wrong_model_mode", "unsupported_capability", "invalid_request", "forbidden", "not_found"),
+    *("model_not_allowed", "provider_not_allowed", "wrong_model_mode", "unsupported_capability", "invalid_request"),
+    *("forbidden", "not_found"),
     *("method_not_allowed", "request_timeout", "body_too_large", "unavailable", "internal_error", "reader_too_slow"),
     *("answer_too_large", "budget_unavailable", "cost_unbounded", "request_not_found", "feedback_given"),
 )

@@ -9,7 +9,8 @@ import random
 import selectors
 from collections.abc import AsyncGenerator, Callable, Coroutine
 
-from policies.model import CacheRules, HedgeRules, Plan
+from policies.model import CacheRules, Plan
+from policies.rules import HedgeRules
 from router.attempts import Attempts, Limits
 from router.ports import Backend
 from router.types import AttemptRecord, Call, ChatRequest, Finished, Opened, Streamed, Whole

@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from policies.model import CacheRules, Catalogue, HedgeRules, ModelCard, OnCut, Plan
+from policies.model import CacheRules, Catalogue, ModelCard, OnCut, Plan
 from policies.prices import Price, Rates
+from policies.rules import HedgeRules
 from router.attempts import Attempts, Limits
 from router.backends.openai_wire import OpenAIWire
 from router.errors import AttemptsFailed, NoDeployment, ProviderError
