@@ -16,7 +16,7 @@ timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start))
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench bench-peers bench-micro \
   bench-growth soak-long bench-joining bench-hedge bench-rollout bench-routing bench-semantic bench-cache \
-  bench-large bench-budgets bench-reloads bench-engine bench-warming demo-rollout
+  bench-large bench-budgets bench-reloads bench-warming bench-engine demo-rollout
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
