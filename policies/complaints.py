@@ -25,6 +25,7 @@ from policies.rule_schema import (
     ShadowSpec,
     TierSpec,
     TierWhenSpec,
+    VerifySpec,
     WarmingSpec,
 )
 from policies.schema import (
@@ -52,6 +53,7 @@ _SPECS: Mapping[str, type[Spec]] = {
     "objective": ObjectiveSpec,
     "cache": CacheSpec,
     "semantic": SemanticSpec,
+    "verify": VerifySpec,
     "fallbacks": FallbackSpec,
     "hedge": HedgeSpec,
     "quality": QualitySpec,

@@ -27,7 +27,8 @@ def name_problems(document: Document, groups: Collection[str] | None) -> list[Pr
                 problems.append(
                     document.problem(path, value_text(name), f"unknown alias or model; {did_you_mean(name, known)}")
                 )
-    for path, name in _shadows(_mapping(root.get("shadow"))):
+    named = [*_shadows(_mapping(root.get("shadow"))), *_verifiers(routes)]
+    for path, name in named:
         if groups is not None and name not in known - {REQUESTED}:
             problems.append(
                 document.problem(path, value_text(name), f"unknown alias or model; {did_you_mean(name, known)}")
@@ -75,6 +76,16 @@ def _shadows(shadow: dict[str, object]) -> Iterator[tuple[Path, str]]:
     for index, name in enumerate(_items(shadow.get("models"))):
         if isinstance(name, str):
             yield ("shadow", "models", index), name
+
+
+def _verifiers(routes: list[object]) -> Iterator[tuple[Path, str]]:
+    for index, route in enumerate(routes):
+        verify: object = route
+        for key in ("cache", "semantic", "verify"):
+            verify = _mapping(verify).get(key)
+        name = _mapping(verify).get("model")
+        if isinstance(name, str):
+            yield ("routes", index, "cache", "semantic", "verify", "model"), name
 
 
 def _budget_problems(document: Document, budgets: list[object], routes: list[object]) -> Iterator[Problem]:
