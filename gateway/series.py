@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from gateway.cache.semantic.events import Verdict
 from gateway.knowledge.labels import SOURCES
 from gateway.outcome import CacheStatus, Result, Source
 from policies.evidence import Arm
@@ -112,6 +113,9 @@ COUNTERS = (
     Series("foreword_semantic_refusals", "Why the semantic tier did not answer", ("by",)),
     Series("foreword_semantic_labels", "Answers compared for the semantic tier, from classes in use", ("route",)),
     Series("foreword_semantic_label_cost_usd", "Spent on asking again to measure wrong hits, in USD", ("route",)),
+    Series("foreword_semantic_verdicts", "Pairs of questions put to a verifier: same, different, none", ("verdict",)),
+    Series("foreword_semantic_verify_late", "Requests that a verifier kept waiting in vain"),
+    Series("foreword_semantic_verify_cost_usd", "Spent on asking verifiers, in USD", ("route",)),
     Series("foreword_semantic_dropped_work", "Lessons and labels not begun: there were too many at once"),
     Series("foreword_embedder_failures", "Questions without a vector"),
     Series("foreword_joined_requests", "Requests that shared another's provider call", ("route",)),
@@ -152,6 +156,7 @@ DISTRIBUTIONS = (
     ),
     Distribution("foreword_cache_hit_age_seconds", "Age of answers when served", ("tier",), _AGE_S),
     Distribution("foreword_semantic_similarity", "Cosine of questions answered by another wording", (), _SIMILARITY),
+    Distribution("foreword_semantic_verify_wait_seconds", "What requests waited for a verifier", (), _LATENCY_S),
     Distribution("foreword_embedder_duration_seconds", "Time to a question's vector", (), _LATENCY_S),
     Distribution("gen_ai_client_operation_duration_seconds", "One provider call", (*_CALL, "error_type"), _OPERATION_S),
     Distribution("gen_ai_server_time_to_first_token_seconds", "Provider's first token", _CALL, _FIRST_TOKEN_S),
@@ -248,9 +253,11 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _semantic_zeros() -> Iterator[tuple[str, tuple[str, ...]]]:
     for by in SEMANTIC_REFUSALS:
         yield "foreword_semantic_refusals", (by,)
-    for name in ("foreword_semantic_dropped_work", "foreword_embedder_failures"):
+    for name in ("foreword_semantic_dropped_work", "foreword_embedder_failures", "foreword_semantic_verify_late"):
         yield name, ()
+    yield from (("foreword_semantic_verdicts", (verdict,)) for verdict in get_args(Verdict))
     yield "foreword_semantic_similarity", ()
+    yield "foreword_semantic_verify_wait_seconds", ()
     yield "foreword_embedder_duration_seconds", ()
 
 
@@ -270,6 +277,7 @@ def _request_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "foreword_joined_requests", (route,)
         yield "foreword_semantic_labels", (route,)
         yield "foreword_semantic_label_cost_usd", (route,)
+        yield "foreword_semantic_verify_cost_usd", (route,)
         yield "foreword_request_duration_seconds", (route, "miss", "user")
         for cache, result in (("hit", "ok"), ("miss", "ok"), ("miss", "error"), ("bypass", "error")):
             yield "foreword_requests", (route, NONE, cache, result, "user")

@@ -31,6 +31,7 @@ from gateway.ports import Clock
 from gateway.semantic.again import Background
 from gateway.semantic.hook import SemanticHook
 from gateway.semantic.refresh import Refresher
+from gateway.semantic.verifier import Verifier
 from gateway.semantic.watch import WATCH_S, SemanticWatch
 from gateway.setting_types import LITELLM_EMBEDDER
 from gateway.settings import Settings
@@ -132,7 +133,15 @@ def make_semantic(
     limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
     return Semantic(
         exact=exact,
-        hook=SemanticHook(tier=tier, background=background, limits=limits, metrics=found.metrics),
+        hook=SemanticHook(
+            tier=tier,
+            background=background,
+            verifier=Verifier(
+                background=Background(supervisor=found.supervisor), limits=limits, metrics=found.metrics, clock=clock
+            ),
+            limits=limits,
+            metrics=found.metrics,
+        ),
         refresher=Refresher(claims=found.store, background=background, limits=limits),
         listener=Listener(found.store, exact, worker=name, clock=clock),
         embedder=client,

@@ -30,7 +30,6 @@ REQUESTS_PER_DAY = 4000
 CALL_NANOUSD = 200_000
 """What an answer costs; saved by a hit, paid for a label whose answer nobody waited for."""
 VERIFY_NANOUSD = 30_000
-ALIAS_ON_YES = True
 LOOK_EVERY = 2000
 COUNT_EVERY = 25
 """Requests between two counts, as a worker says them once in a while."""
@@ -96,7 +95,7 @@ class Setting:
 
 
 def run_gate(met: Setting, rules: SemanticRules, *, seed: int) -> tuple[Run, ClassState]:
-    """Run the whole system over the stream. Misses and affirmed or labelled hits are entries; other hits are not."""
+    """Run the whole system over the stream. Misses and verified hits are entries; other hits are not."""
     walk, pairs = _Walk(met, rules, seed), met.pairs
     for row in range(len(pairs.stream)):
         walk.ask(row)
@@ -164,8 +163,6 @@ class _Walk:
         elif decision.ask_twice:
             floor, paid = self._compare(True, decision.log_odds, calls=1)
             self._fold(AskedTwice(floor, at_s, paid * CALL_NANOUSD))
-        if ALIAS_ON_YES and is_hit and different is None and pair.verdict == "same":
-            different = 0.0
         self._insert(row, answer, is_hit=is_hit, different=different, is_right=is_right)
 
     def _verified(
@@ -187,7 +184,7 @@ class _Walk:
         if is_late and isinstance(decision, Serve):
             self.run.late += 1
             # Its verdict still comes, and counts: a pair above the cut that was not served.
-            return pair, Withhold(log_odds=decision.log_odds, reason="observing", ask_twice=False)
+            return pair, Withhold(log_odds=decision.log_odds, reason="late", ask_twice=False)
         return pair, decision
 
     def _insert(self, row: int, answer: int, *, is_hit: bool, different: float | None, is_right: bool) -> None:

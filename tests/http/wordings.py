@@ -39,7 +39,7 @@ async def until_quiet(gateway: Gateway) -> None:
     """Return once nothing is being learned here and every class has told and heard."""
     semantic = semantic_of(gateway)
     async with asyncio.timeout(10):
-        while semantic.hook.background.running:  # noqa: ASYNC110 - the product has no event for tests
+        while semantic.hook.background.running or semantic.hook.verifier.background.running:  # noqa: ASYNC110 - the product has no event for tests
             await asyncio.sleep(0.005)
     if semantic.classes is not None:
         await semantic.classes.turn()

@@ -42,7 +42,8 @@ _FLOOR_SHARE_WHILE_WANTED: Final = 0.5
 _SURE: Final = cuts.CUTS[-1]
 """Log odds from which no verifier could say anything new."""
 
-Reason = Literal["observing", "below_cut", "denied", "refuted", "unverified"]
+Reason = Literal["observing", "below_cut", "denied", "refuted", "unverified", "late"]
+"""`late`: it would have been served, had the verifier been quicker or the class open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
