@@ -1,4 +1,4 @@
-"""A cheap model's word on two questions, through a whole gateway: when it is asked, what its word does, what it costs."""
+"""A cheap model's word on two questions, through a whole gateway: when it is asked, what it does, what it costs."""
 
 from __future__ import annotations
 

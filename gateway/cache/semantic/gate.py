@@ -38,8 +38,8 @@ SHARE_WHILE_FEW: Final = 0.2
 _FEW: Final = 20.0
 _FLOOR_SHARE: Final = 0.01
 _FLOOR_SHARE_WHILE_WANTED: Final = 1.0
-"""As many as labels: where 3 % of right pairs are called different for ever, 0.5 % wrong is proven to be under 2 % after
-3,600 labels; with samples of 40 % of them it takes 6,000."""
+"""As many as labels: where 3 % of right pairs are called different for ever, 0.5 % wrong is proven to be under 2 %
+after 3,600 labels; with samples for 40 % of them it takes 6,000."""
 
 _SURE: Final = cuts.CUTS[-1]
 """Log odds from which no verifier could say anything new."""
