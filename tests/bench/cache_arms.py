@@ -26,6 +26,13 @@ from tests.bench.cache_truth import FOLDS, Noise, Pairs, Truth, Verifier, by_cla
 SEED = 20_261_122
 StreamName = Literal["quora", "quora shuffled", "banking77"]
 FRESH, LASTING = Noise(lasting=0.0), Noise(lasting=1.0)
+VERIFIER = Verifier(false_yes=0.02, false_no=0.03)
+SENSITIVITY = tuple(
+    Verifier(false_yes=false_yes, false_no=false_no)
+    for false_no in (0.03, 0.1)
+    for false_yes in (0.005, 0.02, 0.05, 0.1)
+)
+BLIND = Verifier(false_yes=0.02, false_no=0.03, blind=5.0)
 _NO_LIMIT = 10**15
 
 
@@ -75,6 +82,20 @@ def systems(stream: StreamName, noise: Noise, *, admits_all: bool = True) -> lis
             ("bound 5 % of hits", rules_of(0.05, 0.005)),
             ("bound 6 % of hits, 0.5 % of requests", rules_of(0.06, 0.005)),
         )
+    ]
+
+
+def verified(stream: StreamName, noise: Noise, verifier: Verifier, bounds: Sequence[float]) -> list[Arm]:
+    """Return the whole system with a verifier that errs so, at these bounds on hits (0.5 % of requests as ever)."""
+    return [
+        Arm(
+            name=f"bound {bound:.0%} of hits, verified",
+            stream=stream,
+            rules=rules_of(bound, 0.005, verified=True),
+            noise=noise,
+            verifier=verifier,
+        )
+        for bound in bounds
     ]
 
 

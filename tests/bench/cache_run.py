@@ -21,6 +21,7 @@ from gateway.cache.semantic.features import PRIOR, features_of_pair, is_refused
 from gateway.cache.semantic.figures import ClassFigures, figures_of
 from gateway.cache.semantic.gate import Doubt, Pair, Serve, Withhold, decide, settle, wants_second_look
 from gateway.cache.semantic.state import ClassState, fold
+from gateway.cache.semantic.verifying import verify_document
 from policies.rules import SemanticRules
 from tests.bench.cache_truth import Noise, Pairs, Truth, Verifier
 
@@ -28,8 +29,10 @@ NEAR = 0.75
 """Cosine from which a neighbour is worth comparing answers with."""
 REQUESTS_PER_DAY = 4000
 CALL_NANOUSD = 200_000
-"""What an answer costs; saved by a hit, paid for a label whose answer nobody waited for."""
-VERIFY_NANOUSD = 30_000
+"""What an answer costs, about 300 tokens of the same model; saved by a hit, paid for a label nobody waited for."""
+ASKED_INPUT_NANOUSD, ASKED_OUTPUT_NANOUSD = 150, 600
+"""What the verifier takes for a token: gpt-4o-mini's list price (0.15 and 0.60 USD a million)."""
+_BYTES_PER_TOKEN = 4
 LOOK_EVERY = 2000
 COUNT_EVERY = 25
 """Requests between two counts, as a worker says them once in a while."""
@@ -40,7 +43,8 @@ _DAY_S = 86_400.0
 class Run:
     """What happened. Per request: the entry that answered (-1: none) and whether that was wrong, by the hidden truth.
 
-    `chain[i]`: entry i's answer is right for its own question. `looks` are (requests so far, figures then).
+    `chain[i]`: entry i's answer is right for its own question. `looks` are (requests so far, figures then). `waited` are
+    requests that a verifier kept waiting, `delayed` those of them that were misses all the same.
     """
 
     entry: npt.NDArray[np.int32]
@@ -50,6 +54,7 @@ class Run:
     second_looks: int = 0
     verified: int = 0
     waited: int = 0
+    delayed: int = 0
     late: int = 0
     ineligible: int = 0
 
@@ -64,6 +69,12 @@ def begun(requests: int) -> Run:
     return Run(
         entry=np.full(requests, -1, np.int32), is_wrong=np.zeros(requests, np.bool_), chain=np.ones(requests, np.bool_)
     )
+
+
+def verify_nanousd(stored: str, asked: str) -> int:
+    """Return what asking a verifier about two questions costs: the product's own prompt at four bytes a token."""
+    messages = verify_document("m", stored, asked)["messages"]
+    return len(str(messages)) // _BYTES_PER_TOKEN * ASKED_INPUT_NANOUSD + 2 * ASKED_OUTPUT_NANOUSD
 
 
 def run_threshold(pairs: Pairs, truth: Truth, threshold: float, *, guarded: bool) -> Run:
@@ -173,14 +184,16 @@ class _Walk:
         is_serving = self.state.cut is not None
         is_same = self.readings.get((row, stored))
         is_same = self.truth(row, stored, similarity) if is_same is None else is_same
-        is_same = self.verifier.says(row, stored, is_same=is_same)
+        is_same = self.verifier.says(row, stored, is_same=is_same, similarity=similarity)
         verdict: Verdict = "same" if is_same else "different"
-        self._fold(Verified(pair.answer_id, pair.question, verdict, at_s, VERIFY_NANOUSD))
+        cost = verify_nanousd(self.pairs.stream.texts[stored], self.pairs.stream.texts[row])
+        self._fold(Verified(pair.answer_id, pair.question, verdict, at_s, cost))
         self.run.verified += 1
         self.run.waited += is_serving
         is_late = is_serving and self.draw.random() < self.verifier.late
         pair = pair.judged(verdict)
         decision = settle(self.state, pair, self.rules, at_s=at_s, draw=self.draw.random())
+        self.run.delayed += is_serving and (is_late or not isinstance(decision, Serve))
         if is_late and isinstance(decision, Serve):
             self.run.late += 1
             # Its verdict still comes, and counts: a pair above the cut that was not served.
