@@ -163,15 +163,14 @@ class Metrics:
 
     def semantic_verified(self, route: str, verdict: str, *, cost_nanousd: int) -> None:
         """Count what a verifier said of two questions, and what asking it cost."""
-        name = closed(route, self._known.routes)
         self._child("foreword_semantic_verdicts", verdict)(1)
-        self._child("foreword_semantic_verify_cost_usd", name)(cost_nanousd * 1e-9)
+        self._child("foreword_semantic_verify_cost_usd", closed(route, self._known.routes))(cost_nanousd * 1e-9)
 
     def semantic_waited(self, seconds: float, *, is_late: bool) -> None:
         """Observe how long a request waited for a verifier, and whether that was in vain."""
         self._child("foreword_semantic_verify_wait_seconds")(seconds)
         if is_late:
-            self._child("foreword_semantic_verify_late")(1)
+            self._child("foreword_semantic_verdicts", "late")(1)
 
     def semantic_levels(self, route: str, *, is_serving: bool, wrong: float, wrong_upper: float) -> None:
         """Say how a route's worst class stands."""

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from gateway.cache.semantic.events import Verdict
 from gateway.knowledge.labels import SOURCES
 from gateway.outcome import CacheStatus, Result, Source
 from policies.evidence import Arm
@@ -58,6 +57,10 @@ SEMANTIC_REFUSALS = (
     *("gone", "not_allowed", "too_old"),
 )
 STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
+_SEMANTIC = (
+    *("foreword_semantic_dropped_work", "foreword_embedder_failures", "foreword_embedder_duration_seconds"),
+    *("foreword_semantic_similarity", "foreword_semantic_verify_wait_seconds"),
+)
 _TIERS = ("memory", "redis", "inflight", "segment", "semantic")
 
 
@@ -113,8 +116,9 @@ COUNTERS = (
     Series("foreword_semantic_refusals", "Why the semantic tier did not answer", ("by",)),
     Series("foreword_semantic_labels", "Answers compared for the semantic tier, from classes in use", ("route",)),
     Series("foreword_semantic_label_cost_usd", "Spent on asking again to measure wrong hits, in USD", ("route",)),
-    Series("foreword_semantic_verdicts", "Pairs of questions put to a verifier: same, different, none", ("verdict",)),
-    Series("foreword_semantic_verify_late", "Requests that a verifier kept waiting in vain"),
+    Series(
+        "foreword_semantic_verdicts", "What verifiers said of two questions; late: a request had left", ("verdict",)
+    ),
     Series("foreword_semantic_verify_cost_usd", "Spent on asking verifiers, in USD", ("route",)),
     Series("foreword_semantic_dropped_work", "Lessons and labels not begun: there were too many at once"),
     Series("foreword_embedder_failures", "Questions without a vector"),
@@ -251,14 +255,10 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _semantic_zeros() -> Iterator[tuple[str, tuple[str, ...]]]:
-    for by in SEMANTIC_REFUSALS:
-        yield "foreword_semantic_refusals", (by,)
-    for name in ("foreword_semantic_dropped_work", "foreword_embedder_failures", "foreword_semantic_verify_late"):
+    yield from (("foreword_semantic_refusals", (by,)) for by in SEMANTIC_REFUSALS)
+    yield from (("foreword_semantic_verdicts", (verdict,)) for verdict in ("same", "different", "none", "late"))
+    for name in _SEMANTIC:
         yield name, ()
-    yield from (("foreword_semantic_verdicts", (verdict,)) for verdict in get_args(Verdict))
-    yield "foreword_semantic_similarity", ()
-    yield "foreword_semantic_verify_wait_seconds", ()
-    yield "foreword_embedder_duration_seconds", ()
 
 
 def level_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:

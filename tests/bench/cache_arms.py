@@ -27,11 +27,7 @@ SEED = 20_261_122
 StreamName = Literal["quora", "quora shuffled", "banking77"]
 FRESH, LASTING = Noise(lasting=0.0), Noise(lasting=1.0)
 VERIFIER = Verifier(false_yes=0.02, false_no=0.03)
-SENSITIVITY = tuple(
-    Verifier(false_yes=false_yes, false_no=false_no)
-    for false_no in (0.03, 0.1)
-    for false_yes in (0.005, 0.02, 0.05, 0.1)
-)
+SENSITIVITY = tuple(Verifier(false_yes=yes, false_no=no) for no in (0.03, 0.1) for yes in (0.005, 0.02, 0.05, 0.1))
 BLIND = Verifier(false_yes=0.02, false_no=0.03, blind=5.0)
 _NO_LIMIT = 10**15
 

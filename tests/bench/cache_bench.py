@@ -58,9 +58,8 @@ class Verified(msgspec.Struct, kw_only=True):
     @property
     def errs(self) -> str:
         """Say how it errs, for the table."""
-        return f"{self.false_yes:.1%} / {self.false_no:.0%}" + (
-            f", × {self.blind:g} where alike" if self.blind > 1 else ""
-        )
+        blind = f", × {self.blind:g} where alike" if self.blind > 1 else ""
+        return f"{self.false_yes:.1%} / {self.false_no:.0%}{blind}"
 
 
 class Row(msgspec.Struct, kw_only=True):

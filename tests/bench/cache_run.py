@@ -43,8 +43,8 @@ _DAY_S = 86_400.0
 class Run:
     """What happened. Per request: the entry that answered (-1: none) and whether that was wrong, by the hidden truth.
 
-    `chain[i]`: entry i's answer is right for its own question. `looks` are (requests so far, figures then). `waited` are
-    requests that a verifier kept waiting, `delayed` those of them that were misses all the same.
+    `chain[i]`: entry i's answer is right for its own question. `looks` are (requests so far, figures then). `waited`
+    are requests that a verifier kept waiting, `delayed` those of them that were misses all the same.
     """
 
     entry: npt.NDArray[np.int32]

@@ -98,7 +98,7 @@ async def test_a_verifier_that_is_late_delays_nobody_further_and_still_is_rememb
     assert found.state.totals.affirmed == 1
     assert any(one.affirmed for one in found.state.answers.values())
     text = gateway.worker.services.metrics.render()[0].decode()
-    assert "foreword_semantic_verify_late_total 1.0" in text
+    assert 'foreword_semantic_verdicts_total{verdict="late"} 1.0' in text
     assert 'foreword_semantic_verdicts_total{verdict="same"} 1.0' in text
     assert float(_value(text, 'foreword_semantic_verify_cost_usd_total{route="chat"}')) > 0
 
