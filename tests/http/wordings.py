@@ -75,8 +75,6 @@ def right_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
     """Return labels: near rewordings were right at every score, refused pairs wrong, and there is no noise."""
     near = {"one": 1.0, "similarity": 0.5, "content_jaccard": 1.0, "word_jaccard": 0.9, "unrefused": 1.0}
     features = tuple(near.get(name, 0.0) for name in NAMES)
-    refused = {"one": 1.0, "similarity": 0.9, "content_jaccard": 0.4, "word_jaccard": 0.4}
-    lessons = [tuple({**refused, name: 1.0}.get(one, 0.0) for one in NAMES) for name in DOUBTFUL]
     labels: list[Labelled | AskedTwice | Counted] = [AskedTwice(different=0.0, at_s=0.0) for _ in range(200)]
     labels.append(Counted(requests=10 * count, hits=(0,) * 16, saved_nanousd=0, at_s=0.0))
     labels += [
@@ -91,7 +89,14 @@ def right_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
         )
         for number in range(count)
     ]
-    labels += [
+    return labels + wrong_answers(count // 4)
+
+
+def wrong_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
+    """Return labels: pairs that a guard refuses, though not finally, were wrong."""
+    refused = {"one": 1.0, "similarity": 0.9, "content_jaccard": 0.4, "word_jaccard": 0.4}
+    lessons = [tuple({**refused, name: 1.0}.get(one, 0.0) for one in NAMES) for name in DOUBTFUL]
+    return [
         Labelled(
             answer_id=f"wrong-{number}",
             question=f"question-{number}",
@@ -101,9 +106,8 @@ def right_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
             was_hit=False,
             at_s=0.0,
         )
-        for number in range(count // 4)
+        for number in range(count)
     ]
-    return labels
 
 
 def doubtful_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
@@ -126,4 +130,4 @@ def doubtful_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
                 is_apart=not is_affirmed,
             )
         )
-    return labels
+    return labels + wrong_answers(count)

@@ -20,7 +20,7 @@ from gateway.cache.semantic import cuts, drift, logistic
 from gateway.cache.semantic.answers import NOTHING_KNOWN
 from gateway.cache.semantic.bound import floor_samples_wanted
 from gateway.cache.semantic.events import Verdict
-from gateway.cache.semantic.features import with_verdict
+from gateway.cache.semantic.features import NAMES, with_verdict
 from gateway.cache.semantic.state import (
     ClassState,
     floor_rate,
@@ -43,6 +43,10 @@ after 3,600 labels; with samples for 40 % of them it takes 6,000."""
 
 _SURE: Final = cuts.CUTS[-1]
 """Log odds from which no verifier could say anything new."""
+
+_IN_COMMON: Final = 0.4
+"""Of the content words, before a model is asked: it reads what callers wrote and may be talked into anything by it."""
+_CONTENT: Final = NAMES.index("content_jaccard")
 
 Reason = Literal["observing", "below_cut", "denied", "refuted", "unverified", "late"]
 """`late`: it would have been served, had the verifier been quicker or the class open."""
@@ -136,7 +140,7 @@ def is_doubtful(state: ClassState, pair: Pair, rules: SemanticRules, log_odds: f
 
     A class that observes takes the cut at which its promise is likely to be kept for the one that a yes must reach.
     """
-    if rules.verify is None or log_odds >= _SURE:
+    if rules.verify is None or log_odds >= _SURE or pair.features[_CONTENT] < _IN_COMMON:
         return False
     cut = cuts.likely_cut(promise_of(rules)) if state.cut is None else state.cut
     if _hoped(state, pair.judged("same")) < cuts.CUTS[cut]:

@@ -53,11 +53,14 @@ def test_a_pair_that_a_yes_would_serve_is_doubted_and_without_a_verifier_withhel
     assert alone.reason == "below_cut"
 
 
-def test_neither_sure_pairs_nor_hopeless_ones_are_worth_asking_about(opened: ClassState) -> None:
+def test_neither_sure_pairs_nor_strange_or_hopeless_ones_are_worth_asking_about(opened: ClassState) -> None:
     mean = opened.model.mean.copy()
     mean[NAMES.index("one")] += 9
     sure = replace(opened, model=replace(opened.model, mean=mean, covariance=opened.model.covariance * 0))
     assert not isinstance(decide(sure, pair(0.99), RULES, at_s=0.0, draw=0.5), Doubt)
+    strange = list(pair(DOUBTFUL).features)
+    strange[NAMES.index("content_jaccard")] = 0.3
+    assert not isinstance(decided(opened, features=tuple(strange)), Doubt)
     hopeless = decide(opened, pair(0.5), RULES, at_s=0.0, draw=0.5)
     assert not isinstance(hopeless, Doubt)
 
