@@ -116,9 +116,7 @@ COUNTERS = (
     Series("foreword_semantic_refusals", "Why the semantic tier did not answer", ("by",)),
     Series("foreword_semantic_labels", "Answers compared for the semantic tier, from classes in use", ("route",)),
     Series("foreword_semantic_label_cost_usd", "Spent on asking again to measure wrong hits, in USD", ("route",)),
-    Series(
-        "foreword_semantic_verdicts", "What verifiers said of two questions; late: a request had left", ("verdict",)
-    ),
+    Series("foreword_semantic_verdicts", "Verifiers' words on two questions; late: not waited for", ("verdict",)),
     Series("foreword_semantic_verify_cost_usd", "Spent on asking verifiers, in USD", ("route",)),
     Series("foreword_semantic_dropped_work", "Lessons and labels not begun: there were too many at once"),
     Series("foreword_embedder_failures", "Questions without a vector"),
