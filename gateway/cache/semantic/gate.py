@@ -37,6 +37,8 @@ SHARE_WHILE_FEW: Final = 0.2
 """Of hits, while labels above the cut are too few to lower it: least where the bound is lenient."""
 _FEW: Final = 20.0
 _FLOOR_SHARE: Final = 0.01
+_FLOOR_SHARE_WHILE_OBSERVING: Final = 0.1
+"""What keeps a class from opening may be a floor that was low by chance when it was measured."""
 _FLOOR_SHARE_WHILE_WANTED: Final = 1.0
 """As many as labels: where 3 % of right pairs are called different for ever, 0.5 % wrong is proven to be under 2 %
 after 3,600 labels; with samples for 40 % of them it takes 6,000."""
@@ -182,10 +184,11 @@ def sampling_share(state: ClassState, rules: SemanticRules) -> float:
 
 
 def floor_share(state: ClassState, rules: SemanticRules) -> float:
-    """Return the share of labelled misses whose question is asked twice: 1 %, all while the floor is unsure."""
+    """Return the share of labelled misses whose question is asked twice: all while the floor is unsure, then few."""
     floor = state.floor.current
-    is_wanted = floor.labels < floor_samples_wanted(floor, rules.wrong_per_hit)
-    return _FLOOR_SHARE_WHILE_WANTED if is_wanted else _FLOOR_SHARE
+    if floor.labels < floor_samples_wanted(floor, rules.wrong_per_hit):
+        return _FLOOR_SHARE_WHILE_WANTED
+    return _FLOOR_SHARE_WHILE_OBSERVING if state.cut is None else _FLOOR_SHARE
 
 
 def detection_delay_hits(state: ClassState, rules: SemanticRules) -> float:
