@@ -35,6 +35,7 @@ _PRIORITY: Final[Mapping[Origin, Priority]] = {
     "warmer": "warm",
     "cache": "warm",
     "shadow": "warm",
+    "judge": "warm",
     "refresh": "refresh",
 }
 
@@ -168,10 +169,13 @@ class Launcher:
         if trail.sticky_key and flight.finished is not None:
             group, tokens = flight.finished.deployment.group, flight.finished.usage.input_tokens
             self._parts.stickiness.note(trail.sticky_key, tenant=ask.caller.tenant, group=group, tokens=tokens)
-        if trail.policy is not None and trail.policy.shadow is not None and flight.finished is not None:
-            self._parts.shadows.consider(ask, trail, self._start_copy)
+        if trail.policy is not None and flight.finished is not None:
+            if trail.policy.shadow is not None:
+                self._parts.shadows.consider(ask, trail, self._start_aside)
+            if trail.policy.judge is not None:
+                self._parts.judges.consider(ask, trail, flight, self._start_aside)
 
-    def _start_copy(self, ask: Ask, trail: Trail) -> Flight:
+    def _start_aside(self, ask: Ask, trail: Trail) -> Flight:
         assert trail.plan is not None
         return self._start(ask, trail, None, Hold(plan=trail.plan))
 

@@ -35,12 +35,13 @@ _SIMILARITY = (0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995,
 _COST_USD = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
 
 _GATEWAY_CODES = (
-    *("budget_exceeded", "deadline_exceeded", "overloaded", "no_candidate", "invalid_api_key", "model_not_found"),
-    *("context_length_exceeded", "content_policy_violation", "rate_limit_exceeded", "insufficient_quota"),
-    *("provider_error", "provider_unreachable", "provider_timeout", "stream_cut", "malformed_answer", "interrupted"),
-    *("model_not_allowed", "wrong_model_mode", "unsupported_capability", "invalid_request", "forbidden", "not_found"),
-    *("method_not_allowed", "request_timeout", "body_too_large", "unavailable", "internal_error", "reader_too_slow"),
-    *("answer_too_large", "budget_unavailable", "cost_unbounded", "request_not_found", "feedback_given"),
+    *("content_policy_violation", "context_length_exceeded", "unsupported_capability", "provider_unreachable"),
+    *("provider_not_allowed", "rate_limit_exceeded", "insufficient_quota", "method_not_allowed", "budget_unavailable"),
+    *("deadline_exceeded", "model_not_allowed", "request_not_found", "provider_timeout", "malformed_answer"),
+    *("wrong_model_mode", "answer_too_large", "budget_exceeded", "invalid_api_key", "model_not_found", "no_candidate"),
+    *("invalid_request", "request_timeout", "reader_too_slow", "provider_error", "body_too_large", "internal_error"),
+    *("cost_unbounded", "feedback_given", "interrupted", "unavailable", "overloaded", "stream_cut", "not_found"),
+    *("forbidden"),
 )
 ERROR_CODES = frozenset({*_GATEWAY_CODES, *get_args(ErrorKind)})
 ERROR_TYPES = frozenset(

@@ -27,8 +27,7 @@ def name_problems(document: Document, groups: Collection[str] | None) -> list[Pr
                 problems.append(
                     document.problem(path, value_text(name), f"unknown alias or model; {did_you_mean(name, known)}")
                 )
-    named = [*_shadows(_mapping(root.get("shadow"))), *_verifiers(routes)]
-    for path, name in named:
+    for path, name in (*_asides(root), *_verifiers(routes)):
         if groups is not None and name not in known - {REQUESTED}:
             problems.append(
                 document.problem(path, value_text(name), f"unknown alias or model; {did_you_mean(name, known)}")
@@ -72,10 +71,13 @@ def _references(path: Path, route: dict[str, object]) -> Iterator[tuple[Path, st
             yield (*path, "cascade", key), name
 
 
-def _shadows(shadow: dict[str, object]) -> Iterator[tuple[Path, str]]:
-    for index, name in enumerate(_items(shadow.get("models"))):
+def _asides(root: dict[str, object]) -> Iterator[tuple[Path, str]]:
+    for index, name in enumerate(_items(_mapping(root.get("shadow")).get("models"))):
         if isinstance(name, str):
             yield ("shadow", "models", index), name
+    judge = _mapping(root.get("judge")).get("model")
+    if isinstance(judge, str):
+        yield ("judge", "model"), judge
 
 
 def _verifiers(routes: list[object]) -> Iterator[tuple[Path, str]]:

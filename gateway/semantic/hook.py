@@ -50,6 +50,7 @@ class SemanticHook:
         )
         looked = await self.tier.look_up(asked, self._verifying(trail, run))
         trail.looked = looked
+        trail.vector = None if looked.place is None else looked.place.vector
         self.metrics.semantic_lookup(looked.refused)
         if looked.hit is None:
             return None

@@ -85,7 +85,7 @@ def verified(stream: StreamName, noise: Noise, verifier: Verifier, bounds: Seque
     """Return the whole system with a verifier that errs so, at these bounds on hits (0.5 % of requests as ever)."""
     return [
         Arm(
-            name=f"bound {bound:.0%} of hits, verified",
+            name=f"bound {100 * bound:g} % of hits, verified",
             stream=stream,
             rules=rules_of(bound, 0.005, verified=True),
             noise=noise,

@@ -44,28 +44,46 @@ def plot_frontier(rows: Sequence[Measured], file: Path) -> None:
     for row in rows:
         if row.read is None or not row.hits:
             continue
+        errs = row.verifier
+        if errs is not None and (errs.false_yes, errs.false_no, errs.blind) != (0.02, 0.03, 1.0):
+            continue
         low, high = row.read.wrong_per_request_interval
         wrong = row.read.wrong_per_request
-        marker, colour = (
-            ("o", "tab:blue") if not row.noise else ("s", "tab:red" if row.noise == "fresh" else "tab:orange")
-        )
-        if row.arm.startswith("guards"):
-            colour = "tab:green"
-        if row.verifier is not None:
-            marker, colour = "D", "tab:purple"
-            if (row.verifier.false_yes, row.verifier.false_no, row.verifier.blind) != (0.02, 0.03, 1.0):
-                continue
         axes.errorbar(
-            100 * row.hits, 100 * wrong, yerr=[[100 * (wrong - low)], [100 * (high - wrong)]], fmt=marker, color=colour
+            100 * row.hits,
+            100 * wrong,
+            yerr=[[100 * (wrong - low)], [100 * (high - wrong)]],
+            fmt="o" if not row.noise else "s" if errs is None else "D",
+            color=_colour(row),
         )
-        axes.annotate(row.arm, (100 * row.hits, 100 * wrong), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axes.annotate(
+            _label(row),
+            (100 * row.hits, 100 * wrong),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=7,
+            rotation=0 if errs is None else 40,
+        )
     axes.axhline(0.5, linestyle=":", color="grey")
     axes.set(xlabel="hits, % of requests", ylabel="wrong answers, % of requests (read pairs, 95 %)", yscale="symlog")
     axes.set_yscale("symlog", linthresh=0.1)
     axes.set_ylim(bottom=0)
-    axes.set_title("Quora, 60,000 questions: blue fixed cosine, green guards, red/orange the system, purple verified")
+    axes.set_title("Quora: blue fixed cosine, green guards, red the system, purple with a verifier", fontsize=10)
     figure.savefig(file, dpi=120)
     plt.close(figure)
+
+
+def _colour(row: Measured) -> str:
+    if row.verifier is not None:
+        return "tab:purple" if row.noise == "fresh" else "tab:orange"
+    if row.noise:
+        return "tab:red" if row.noise == "fresh" else "tab:orange"
+    return "tab:green" if row.arm.startswith("guards") else "tab:blue"
+
+
+def _label(row: Measured) -> str:
+    noise = ", lasting noise" if row.noise == "lasting" else ""
+    return row.arm + noise + (", entry rules" if row.entry_rules else "")
 
 
 def plot_verifiers(rows: Sequence[Measured], file: Path) -> None:
