@@ -44,12 +44,11 @@ _GATEWAY_CODES = (
     *("forbidden"),
 )
 ERROR_CODES = frozenset({*_GATEWAY_CODES, *get_args(ErrorKind)})
-ERROR_TYPES = frozenset(
-    {
-        *("invalid_request_error", "authentication_error", "permission_error", "not_found_error", "rate_limit_error"),
-        *("server_error", "api_error", "timeout_error", "overloaded_error", "insufficient_quota", "provider_error"),
-    }
+_TYPES = (
+    *("invalid_request_error", "authentication_error", "permission_error", "not_found_error", "rate_limit_error"),
+    *("server_error", "api_error", "timeout_error", "overloaded_error", "insufficient_quota", "provider_error"),
 )
+ERROR_TYPES = frozenset(_TYPES)
 BUDGET_REASONS = frozenset({"budget_exceeded", "budget_unavailable", "cost_unbounded", "rate_limit_exceeded"})
 """Error codes of the gateway's own budgets and limits; a provider's have another source."""
 REDIS_OPERATIONS = ("get", "put", "delete", "append", "read", "other")
