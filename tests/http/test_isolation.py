@@ -196,7 +196,7 @@ async def test_bait_that_lies_near_everything_answers_no_other_question(
     for text in VICTIMS:
         answer = await gateway.chat(text)
         assert folded(answer).text != "BAIT", (text, gateway.outcomes[-1])
-    near = [one.similarity for one in gateway.outcomes[-len(VICTIMS) :]]
+    near = [one.similarity for one in gateway.outcomes if one.origin == "user"][-len(VICTIMS) :]
     assert min(near) > 0.9  # the bait was near enough: guards refused it, not the distance
 
 
