@@ -19,6 +19,7 @@ import uvloop
 
 from gateway.archive import Archive
 from gateway.aside import Asides
+from gateway.backends import backends_of
 from gateway.breaker_hints import SharedHints
 from gateway.budgets.away import NoRedis
 from gateway.budgets.books import Budgets
@@ -46,6 +47,7 @@ from gateway.metrics import Metrics
 from gateway.outcome import Outcome
 from gateway.parts import Parts
 from gateway.pipelines.spec import shipped_pipelines
+from gateway.retained.keeper import keeper_of
 from gateway.rollout.rollouts import Rollouts
 from gateway.rollout.state import RolloutState
 from gateway.semantic.build import Semantic, Surroundings, make_semantic
@@ -64,10 +66,8 @@ from gateway.worker import Worker, serve
 from policies.book import PolicyBook
 from policies.prices import Price
 from router.attempts import Attempts
-from router.backends import BackendSettings, make_backends
 from router.deployments import LiteLLMDeployments
 from router.facts import DoorLimits
-from router.ports import Backend
 
 log = structlog.get_logger()
 
@@ -108,7 +108,7 @@ def build(
     book, deployments = documents.book, _deployments(settings, documents)
     metrics = _metrics(book, deployments)
     store, ledger = _stored(settings, clock, supervisor, metrics)
-    backends, limits = _backends(settings, clock, deployments), waits_of(settings)
+    backends, limits = backends_of(settings, store, clock, deployments), waits_of(settings)
     hints = SharedHints(store, clock=clock, known=[one.id for one in deployments.usable])
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
     spend = _spend_tasks(settings, store, clock, book, metrics)
@@ -120,6 +120,7 @@ def build(
     parts = _parts(around, (deployments, book), learnt, archive=ledger.archive, sink=sink, seed=seed)
     return Worker(
         services=_services(settings, parts, deployments, store, metrics, ledger),
+        parts=parts,
         supervisor=supervisor,
         store=store,
         ledger=ledger,
@@ -166,6 +167,7 @@ def _parts(
         rng=random.Random(seed),
         learning=learnt.learning,
         archive=archive,
+        keeper=keeper_of(around.store, clock, most_bytes=settings.retained_bytes),
     )
 
 
@@ -194,6 +196,7 @@ def _services(
             limits=limits,
             clock=parts.clock,
             sink=parts.sink,
+            keeper=parts.keeper,
         ),
         book=parts.book,
         desk=parts.desk,
@@ -228,16 +231,6 @@ def _stored(
 
 def _prices(deployments: LiteLLMDeployments) -> Mapping[str, Price | None]:
     return {deployment.id: deployment.price for deployment in deployments.usable}
-
-
-def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeployments) -> dict[str, Backend]:
-    chosen = BackendSettings(
-        connect_s=settings.connect_timeout_s,
-        max_answer_bytes=settings.max_answer_bytes,
-        simulated_seed=settings.simulated_seed,
-        simulated_latency_scale=settings.simulated_latency_scale,
-    )
-    return make_backends(chosen, clock=clock, deployments=deployments)
 
 
 def _spend_tasks(

@@ -23,7 +23,7 @@ EXIT_CONFIG = 2
 
 _SETTINGS_OF = {
     "serve": None,  # every one
-    "warm": ("redis_url", "data_dir", "log_level", "ledger_keep_days", "ledger_max_bytes"),
+    "warm": None,  # it is a gateway that does not listen
     "policy": ("policies", "models", "redis_url", "data_dir"),
     "keys": ("redis_url", "data_dir"),
     "report": ("redis_url", "data_dir"),
@@ -47,9 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.command == "policy":
         return _policy(loaded, options)
     if options.command == "report":
-        from gateway.commands.report import report
-
-        return report(loaded.settings, span=options.since, by=options.by, as_json=options.json)
+        return _report(loaded, options)
     if options.command == "cache":
         return _cache(loaded, options)
     return _keys(loaded, options)
@@ -69,6 +67,19 @@ def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
     return serve(loaded.settings, reread=lambda: _read_settings(options, environment).settings)
 
 
+def _report(loaded: Loaded, options: argparse.Namespace) -> int:
+    if options.warming:
+        from gateway.commands.warming import warming_report
+
+        return warming_report(loaded.settings, span=options.since, plot=options.plot, as_json=options.json)
+    if options.plot is not None:
+        sys.stderr.write("--plot: only with --warming\n")
+        return EXIT_CONFIG
+    from gateway.commands.report import report
+
+    return report(loaded.settings, span=options.since, by=options.by, as_json=options.json)
+
+
 def _warm(loaded: Loaded) -> int:
     from gateway.commands.redis import redis_for
     from gateway.settings import export_metrics_dir
@@ -79,9 +90,17 @@ def _warm(loaded: Loaded) -> int:
         metrics = settings.data_dir / "metrics"
         metrics.mkdir(mode=0o700, parents=True, exist_ok=True)
         export_metrics_dir(metrics)
+        from gateway.documents import read_documents
         from gateway.warm import run_warmer
+        from policies.document import DocumentError
 
-        return run_warmer(settings)
+        try:
+            documents = read_documents(settings)
+        except DocumentError as error:
+            for problem in error.problems:
+                sys.stderr.write(f"{problem}\n")
+            return EXIT_CONFIG
+        return run_warmer(settings, documents)
 
 
 def _policy(loaded: Loaded, options: argparse.Namespace) -> int:

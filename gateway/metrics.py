@@ -19,9 +19,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from gateway.announced.records import Posting
 from gateway.knowledge.labels import Learnt
 from gateway.outcome import Outcome
-from gateway.ports import Clock
 from gateway.recording import Observe, OutcomeRecorder
 from gateway.series import (
     COUNTERS,
@@ -36,10 +36,10 @@ from gateway.series import (
     zeros,
 )
 from gateway.tally import Count, Spread
+from gateway.warming_series import Told
 
-__all__ = ["KnownLabels", "Metrics", "forget_process", "watch_loop_lag"]
+__all__ = ["KnownLabels", "Metrics", "forget_process"]
 
-FLUSH_S = 0.1
 
 _Key = tuple[str, ...]
 
@@ -47,7 +47,7 @@ _Key = tuple[str, ...]
 class Metrics:
     """The registry of one process. One thread records; `flush` and `render` may run in others.
 
-    Other processes see what was recorded here after the next `flush` (see `watch_loop_lag`); `render` flushes first.
+    Other processes see what was recorded here after the next `flush` (see loop_lag.py); `render` flushes first.
     `multiprocess_dir` is the directory that all processes of this gateway share, None for a process that counts alone.
     """
 
@@ -217,11 +217,17 @@ class Metrics:
         """Observe by how much a timer of the event loop was late."""
         self._child("foreword_event_loop_lag_seconds")(seconds)
 
-    def warmer_recorded(self, events: int, *, lag_s: float, window_events: int) -> None:
-        """Say what the warmer has read, how far behind the ledger's newest entry it is, and what it remembers."""
-        self._child("foreword_warmer_events")(events)
-        self._gauges["foreword_warmer_lag_seconds"].set(lag_s)
-        self._gauges["foreword_warmer_window_events"].set(window_events)
+    def warmer_told(self, told: Told) -> None:
+        """Add and set what the warmer says of itself."""
+        for name, labels, by in told.counts:
+            self._child(name, *labels)(by)
+        for name, labels, figure in told.levels:
+            gauge = self._gauges[name]
+            (gauge.labels(*labels) if labels else gauge).set(figure)
+
+    def announced(self, posting: Posting) -> None:
+        """Count one announcement that a client has posted."""
+        self._child("foreword_announcements", posting)(1)
 
     def _deployment(self, model: str, provider: str) -> tuple[str, str]:
         return closed(provider, self._known.providers), closed(model, self._known.models)
@@ -255,18 +261,6 @@ class Metrics:
             self._child(name, *labels)
         for name, labels in level_zeros(self._known):
             self._gauges[name].labels(*labels)
-
-
-async def watch_loop_lag(metrics: Metrics, clock: Clock, *, interval_s: float = FLUSH_S) -> None:
-    """Every `interval_s` observe how late the event loop is and flush `metrics`, for ever; cancel to end it."""
-    try:
-        while True:
-            due = clock.monotonic() + interval_s
-            await clock.sleep(interval_s)
-            metrics.loop_lag(max(0.0, clock.monotonic() - due))
-            metrics.flush()
-    finally:
-        metrics.flush()
 
 
 def forget_process(pid: int, directory: Path) -> None:

@@ -15,6 +15,7 @@ from gateway.cache.recall import Recall
 from gateway.judge import Judges
 from gateway.knowledge.learning import Learning
 from gateway.ports import Clock
+from gateway.retained.keeper import Keeper
 from gateway.rollout.rollouts import Rollouts
 from gateway.semantic.hook import SemanticHook
 from gateway.semantic.refresh import Refresher
@@ -51,4 +52,5 @@ class Parts:
     rng: random.Random
     learning: Learning
     archive: Archive
+    keeper: Keeper
     recall: Recall = field(default_factory=Recall)

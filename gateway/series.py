@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
+from gateway.announced.records import POSTINGS, RESULTS
 from gateway.knowledge.labels import SOURCES
 from gateway.outcome import CacheStatus, Result, Source
+from gateway.series_kinds import Distribution, Level, Series
+from gateway.warming_series import WARMING_COUNTERS, WARMING_LEVELS, warming_level_zeros, warming_zeros
 from policies.evidence import Arm
 from router.breaker import BreakerState
 from router.errors import ErrorKind
@@ -35,13 +38,14 @@ _SIMILARITY = (0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995,
 _COST_USD = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
 
 _GATEWAY_CODES = (
-    *("content_policy_violation", "context_length_exceeded", "unsupported_capability", "provider_unreachable"),
-    *("provider_not_allowed", "rate_limit_exceeded", "insufficient_quota", "method_not_allowed", "budget_unavailable"),
-    *("deadline_exceeded", "model_not_allowed", "request_not_found", "provider_timeout", "malformed_answer"),
-    *("wrong_model_mode", "answer_too_large", "budget_exceeded", "invalid_api_key", "model_not_found", "no_candidate"),
-    *("invalid_request", "request_timeout", "reader_too_slow", "provider_error", "body_too_large", "internal_error"),
-    *("cost_unbounded", "feedback_given", "interrupted", "unavailable", "overloaded", "stream_cut", "not_found"),
-    *("forbidden"),
+    *("budget_exceeded", "deadline_exceeded", "overloaded", "no_candidate", "invalid_api_key", "model_not_found"),
+    *("context_length_exceeded", "content_policy_violation", "rate_limit_exceeded", "insufficient_quota"),
+    *("provider_error", "provider_unreachable", "provider_timeout", "stream_cut", "malformed_answer", "interrupted"),
+    *("model_not_allowed", "provider_not_allowed", "wrong_model_mode", "unsupported_capability", "invalid_request"),
+    *("forbidden", "not_found"),
+    *("method_not_allowed", "request_timeout", "body_too_large", "unavailable", "internal_error", "reader_too_slow"),
+    *("answer_too_large", "budget_unavailable", "cost_unbounded", "request_not_found", "feedback_given"),
+    *("warming_off", "announcement_not_found", "idempotency_key_reused"),
 )
 ERROR_CODES = frozenset({*_GATEWAY_CODES, *get_args(ErrorKind)})
 _TYPES = (
@@ -77,29 +81,6 @@ class KnownLabels:
     routes: frozenset[str] = frozenset()
     policies: frozenset[str] = frozenset()
     endpoints: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One metric: its name in Prometheus form (counters without `_total`), its help text and its labels."""
-
-    name: str
-    text: str
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Distribution(Series):
-    """A histogram; `buckets` are upper bounds."""
-
-    buckets: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Level(Series):
-    """A gauge; `mode` says how the values of several processes become one. Both forget processes that have ended."""
-
-    mode: Literal["livesum", "livemax"] = "livemax"
 
 
 _DEPLOYMENT = ("provider", "model")
@@ -140,7 +121,9 @@ COUNTERS = (
     Series("foreword_policy_reloads", "Policy loads by result", ("result",)),
     Series("foreword_redis_failures", "Redis round trips that failed", ("operation",)),
     Series("foreword_ledger_dropped_entries", "Ledger entries lost"),
-    Series("foreword_warmer_events", "Ledger entries that the warmer has recorded"),
+    Series("foreword_announcements", "Posts to /v1/warm that were well formed", ("result",)),
+    Series("foreword_announced_items", "What became of what was announced", ("result",)),
+    *WARMING_COUNTERS,
 )
 DISTRIBUTIONS = (
     Distribution("foreword_request_duration_seconds", "Total time", ("route", "cache", "origin"), _REQUEST_S),
@@ -186,8 +169,7 @@ LEVELS = (
     Level("foreword_knowledge_labels", "Judged answers that routing by quality knows of"),
     Level("foreword_rollout_percent", "Sessions under a new version; 0 outside a rollout", ("policy",)),
     Level("foreword_rollout_step", "Step of a policy's rollout, from 1; 0 outside one", ("policy",)),
-    Level("foreword_warmer_lag_seconds", "How far behind the newest ledger entry the warmer is"),
-    Level("foreword_warmer_window_events", "Events that the warmer remembers"),
+    *WARMING_LEVELS,
 )
 
 
@@ -236,6 +218,9 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "foreword_redis_duration_seconds", (operation,)
         yield "foreword_redis_failures", (operation,)
     yield "foreword_retry_budget_refusals", ()
+    yield from (("foreword_announcements", (posting,)) for posting in POSTINGS)
+    yield from (("foreword_announced_items", (result,)) for result in RESULTS)
+    yield from warming_zeros()
     for model, provider in sorted(known.deployments):
         for name in ("foreword_malformed_events", "foreword_queue_entries", "foreword_queue_drops"):
             yield name, (provider, model)
@@ -261,6 +246,7 @@ def _semantic_zeros() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def level_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the same for gauges."""
+    yield from warming_level_zeros()
     for level in LEVELS:
         if level.labels == ("route",):
             yield from ((level.name, (route,)) for route in sorted(known.routes))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from policies.model import Cascade, Route
+from msgspec.structs import replace
+
+from policies.model import Cascade, Plan, Route
 
 
 def cascaded(route: Route, order: Sequence[str], aliases: Mapping[str, str]) -> tuple[list[str], Cascade | None]:
@@ -29,3 +31,18 @@ def service_tier(route: Route, deadline_s: float) -> str:
     if rules is None or rules.prefer == "standard" or deadline_s <= rules.deadline_gt_s:
         return ""
     return rules.prefer
+
+
+def warming_plan(plan: Plan, *, service_tier: str, most_output: int | None) -> Plan:
+    """Return the plan as the warmer follows it: its first model alone, asked once (a cascade's two), at its own tier,
+    since nobody waits, and for no more than `most_output` tokens."""
+    cascade = plan.cascade
+    caps = [cap for cap in (plan.max_output_tokens, most_output) if cap is not None]
+    return replace(
+        plan,
+        service_tier=service_tier,
+        candidates=plan.candidates[:1] if cascade is None else (cascade.first, cascade.then),
+        max_attempts=1 if cascade is None else 2,
+        max_output_tokens=min(caps, default=None),
+        hedge=None,
+    )

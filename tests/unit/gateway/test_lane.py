@@ -274,3 +274,18 @@ async def test_posted_commands_are_told_of_a_link_that_breaks() -> None:
             await lane.ask(("GET", 1))
         lane.post(("SET", 2), told=told.append)
         assert told == [None, None]
+
+
+async def test_a_lane_comes_back_from_giving_callers_up_before_anything_was_sent() -> None:
+    link = EchoLink()
+    async with lane_over(link) as lane:
+        await lane.ask(("FIRST",))
+        lane._timeout_s = 0.0
+        late = lane.begin(("LATE",))
+        lane._check()  # uvloop runs timers before what is ready: after a stall the lane's own task comes second
+        assert lane.state == "down"
+        assert await late is None
+        await until_up(lane)
+        lane._timeout_s = 5.0
+        assert await lane.ask(("AGAIN",)) == [("AGAIN",)]
+    assert link.batches == [1, 1]
