@@ -127,7 +127,10 @@ async def test_callers_who_ask_at_once_share_one_asking(gateway: Gateway) -> Non
         asking = [tasks.create_task(gateway.chat(AGAIN, stream=True)) for _ in range(3)]
         await gateway.provider.wait_for_requests(before + 1)
         gateway.provider.open_gate("verifier")
-    assert [task.result().headers["x-foreword-cache"] for task in asking] == ["semantic-hit"] * 3
+    said = [task.result().headers["x-foreword-cache"] for task in asking]
+    # One that comes late may find the first one's hit being asked again, and join that.
+    assert "semantic-hit" in said
+    assert {*said} <= {"semantic-hit", "joined"}
     assert len(asked_of(gateway)) == 1
 
 
