@@ -22,7 +22,6 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from gateway.announced.records import Posting
 from gateway.knowledge.labels import Learnt
 from gateway.outcome import Outcome
-from gateway.ports import Clock
 from gateway.recording import Observe, OutcomeRecorder
 from gateway.series import (
     COUNTERS,
@@ -39,9 +38,8 @@ from gateway.series import (
 from gateway.tally import Count, Spread
 from gateway.warming_series import Told
 
-__all__ = ["KnownLabels", "Metrics", "forget_process", "watch_loop_lag"]
+__all__ = ["KnownLabels", "Metrics", "forget_process"]
 
-FLUSH_S = 0.1
 
 _Key = tuple[str, ...]
 
@@ -49,7 +47,7 @@ _Key = tuple[str, ...]
 class Metrics:
     """The registry of one process. One thread records; `flush` and `render` may run in others.
 
-    Other processes see what was recorded here after the next `flush` (see `watch_loop_lag`); `render` flushes first.
+    Other processes see what was recorded here after the next `flush` (see loop_lag.py); `render` flushes first.
     `multiprocess_dir` is the directory that all processes of this gateway share, None for a process that counts alone.
     """
 
@@ -163,6 +161,17 @@ class Metrics:
         self._child("foreword_semantic_labels", name)(labels)
         self._child("foreword_semantic_label_cost_usd", name)(label_cost_nanousd * 1e-9)
 
+    def semantic_verified(self, route: str, verdict: str, *, cost_nanousd: int) -> None:
+        """Count what a verifier said of two questions, and what asking it cost."""
+        self._child("foreword_semantic_verdicts", verdict)(1)
+        self._child("foreword_semantic_verify_cost_usd", closed(route, self._known.routes))(cost_nanousd * 1e-9)
+
+    def semantic_waited(self, seconds: float, *, is_late: bool) -> None:
+        """Observe how long a request waited for a verifier, and whether that was in vain."""
+        self._child("foreword_semantic_verify_wait_seconds")(seconds)
+        if is_late:
+            self._child("foreword_semantic_verdicts", "late")(1)
+
     def semantic_levels(self, route: str, *, is_serving: bool, wrong: float, wrong_upper: float) -> None:
         """Say how a route's worst class stands."""
         name = closed(route, self._known.routes)
@@ -252,18 +261,6 @@ class Metrics:
             self._child(name, *labels)
         for name, labels in level_zeros(self._known):
             self._gauges[name].labels(*labels)
-
-
-async def watch_loop_lag(metrics: Metrics, clock: Clock, *, interval_s: float = FLUSH_S) -> None:
-    """Every `interval_s` observe how late the event loop is and flush `metrics`, for ever; cancel to end it."""
-    try:
-        while True:
-            due = clock.monotonic() + interval_s
-            await clock.sleep(interval_s)
-            metrics.loop_lag(max(0.0, clock.monotonic() - due))
-            metrics.flush()
-    finally:
-        metrics.flush()
 
 
 def forget_process(pid: int, directory: Path) -> None:

@@ -48,12 +48,11 @@ _GATEWAY_CODES = (
     *("warming_off", "announcement_not_found", "idempotency_key_reused"),
 )
 ERROR_CODES = frozenset({*_GATEWAY_CODES, *get_args(ErrorKind)})
-ERROR_TYPES = frozenset(
-    {
-        *("invalid_request_error", "authentication_error", "permission_error", "not_found_error", "rate_limit_error"),
-        *("server_error", "api_error", "timeout_error", "overloaded_error", "insufficient_quota", "provider_error"),
-    }
+_TYPES = (
+    *("invalid_request_error", "authentication_error", "permission_error", "not_found_error", "rate_limit_error"),
+    *("server_error", "api_error", "timeout_error", "overloaded_error", "insufficient_quota", "provider_error"),
 )
+ERROR_TYPES = frozenset(_TYPES)
 BUDGET_REASONS = frozenset({"budget_exceeded", "budget_unavailable", "cost_unbounded", "rate_limit_exceeded"})
 """Error codes of the gateway's own budgets and limits; a provider's have another source."""
 REDIS_OPERATIONS = ("get", "put", "delete", "append", "read", "other")
@@ -62,6 +61,10 @@ SEMANTIC_REFUSALS = (
     *("gone", "not_allowed", "too_old"),
 )
 STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
+_SEMANTIC = (
+    *("foreword_semantic_dropped_work", "foreword_embedder_failures", "foreword_embedder_duration_seconds"),
+    *("foreword_semantic_similarity", "foreword_semantic_verify_wait_seconds"),
+)
 _TIERS = ("memory", "redis", "inflight", "segment", "semantic")
 
 
@@ -94,6 +97,8 @@ COUNTERS = (
     Series("foreword_semantic_refusals", "Why the semantic tier did not answer", ("by",)),
     Series("foreword_semantic_labels", "Answers compared for the semantic tier, from classes in use", ("route",)),
     Series("foreword_semantic_label_cost_usd", "Spent on asking again to measure wrong hits, in USD", ("route",)),
+    Series("foreword_semantic_verdicts", "Verifiers' words on two questions; late: not waited for", ("verdict",)),
+    Series("foreword_semantic_verify_cost_usd", "Spent on asking verifiers, in USD", ("route",)),
     Series("foreword_semantic_dropped_work", "Lessons and labels not begun: there were too many at once"),
     Series("foreword_embedder_failures", "Questions without a vector"),
     Series("foreword_joined_requests", "Requests that shared another's provider call", ("route",)),
@@ -136,6 +141,7 @@ DISTRIBUTIONS = (
     ),
     Distribution("foreword_cache_hit_age_seconds", "Age of answers when served", ("tier",), _AGE_S),
     Distribution("foreword_semantic_similarity", "Cosine of questions answered by another wording", (), _SIMILARITY),
+    Distribution("foreword_semantic_verify_wait_seconds", "What requests waited for a verifier", (), _LATENCY_S),
     Distribution("foreword_embedder_duration_seconds", "Time to a question's vector", (), _LATENCY_S),
     Distribution("gen_ai_client_operation_duration_seconds", "One provider call", (*_CALL, "error_type"), _OPERATION_S),
     Distribution("gen_ai_server_time_to_first_token_seconds", "Provider's first token", _CALL, _FIRST_TOKEN_S),
@@ -232,12 +238,10 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _semantic_zeros() -> Iterator[tuple[str, tuple[str, ...]]]:
-    for by in SEMANTIC_REFUSALS:
-        yield "foreword_semantic_refusals", (by,)
-    for name in ("foreword_semantic_dropped_work", "foreword_embedder_failures"):
+    yield from (("foreword_semantic_refusals", (by,)) for by in SEMANTIC_REFUSALS)
+    yield from (("foreword_semantic_verdicts", (verdict,)) for verdict in ("same", "different", "none", "late"))
+    for name in _SEMANTIC:
         yield name, ()
-    yield "foreword_semantic_similarity", ()
-    yield "foreword_embedder_duration_seconds", ()
 
 
 def level_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -257,6 +261,7 @@ def _request_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "foreword_joined_requests", (route,)
         yield "foreword_semantic_labels", (route,)
         yield "foreword_semantic_label_cost_usd", (route,)
+        yield "foreword_semantic_verify_cost_usd", (route,)
         yield "foreword_request_duration_seconds", (route, "miss", "user")
         for cache, result in (("hit", "ok"), ("miss", "ok"), ("miss", "error"), ("bypass", "error")):
             yield "foreword_requests", (route, NONE, cache, result, "user")

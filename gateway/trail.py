@@ -15,7 +15,7 @@ from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import Hit
 from gateway.cache.flight import Flight
 from gateway.cache.recall import Recalled
-from gateway.cache.semantic.tier import Looked
+from gateway.cache.semantic.look import Looked
 from gateway.cache.semantic.types import Vector
 from gateway.errors import RequestFailed
 from gateway.keys import Caller

@@ -29,7 +29,7 @@ from gateway.job import RETIRE
 from gateway.knowledge.knowledge import POLL_S as LEARN_S
 from gateway.known_labels import known_labels
 from gateway.ledger import Ledger
-from gateway.metrics import watch_loop_lag
+from gateway.loop_lag import watch_loop_lag
 from gateway.parts import Parts
 from gateway.semantic.build import Semantic
 from gateway.spend_tasks import SpendTasks

@@ -22,6 +22,7 @@ from policies.rule_schema import (
     SemanticSpec,
     ShadowSpec,
     TierSpec,
+    VerifySpec,
     WarmingSpec,
 )
 from policies.rules import (
@@ -39,6 +40,7 @@ from policies.rules import (
     SemanticRules,
     ShadowRules,
     TierRules,
+    VerifyRules,
     WarmingRules,
 )
 
@@ -163,7 +165,12 @@ def semantic_rules(spec: SemanticSpec | Literal[False]) -> SemanticRules | None:
         wrong_per_request=spec.wrong_per_request,
         sample=spec.sample,
         label_budget_nanousd_day=nanousd(spec.label_budget_usd_day),
+        verify=None if spec.verify is None else _verify(spec.verify),
     )
+
+
+def _verify(spec: VerifySpec) -> VerifyRules:
+    return VerifyRules(model=spec.model, timeout_s=spec.timeout, budget_nanousd_day=nanousd(spec.budget_usd_day))
 
 
 def _guard(spec: GuardSpec) -> GuardRules:

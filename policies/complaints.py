@@ -27,6 +27,7 @@ from policies.rule_schema import (
     ShadowSpec,
     TierSpec,
     TierWhenSpec,
+    VerifySpec,
     WarmingSpec,
 )
 from policies.schema import (
@@ -54,6 +55,7 @@ _SPECS: Mapping[str, type[Spec]] = {
     "objective": ObjectiveSpec,
     "cache": CacheSpec,
     "semantic": SemanticSpec,
+    "verify": VerifySpec,
     "fallbacks": FallbackSpec,
     "hedge": HedgeSpec,
     "quality": QualitySpec,

@@ -27,7 +27,7 @@ def name_problems(document: Document, groups: Collection[str] | None) -> list[Pr
                 problems.append(
                     document.problem(path, value_text(name), f"unknown alias or model; {did_you_mean(name, known)}")
                 )
-    for path, name in _asides(root):
+    for path, name in (*_asides(root), *_verifiers(routes)):
         if groups is not None and name not in known - {REQUESTED}:
             problems.append(
                 document.problem(path, value_text(name), f"unknown alias or model; {did_you_mean(name, known)}")
@@ -78,6 +78,16 @@ def _asides(root: dict[str, object]) -> Iterator[tuple[Path, str]]:
     judge = _mapping(root.get("judge")).get("model")
     if isinstance(judge, str):
         yield ("judge", "model"), judge
+
+
+def _verifiers(routes: list[object]) -> Iterator[tuple[Path, str]]:
+    for index, route in enumerate(routes):
+        verify: object = route
+        for key in ("cache", "semantic", "verify"):
+            verify = _mapping(verify).get(key)
+        name = _mapping(verify).get("model")
+        if isinstance(name, str):
+            yield ("routes", index, "cache", "semantic", "verify", "model"), name
 
 
 def _budget_problems(document: Document, budgets: list[object], routes: list[object]) -> Iterator[Problem]:

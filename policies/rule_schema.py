@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from policies.rules import AcceptSchema, BudgetScope, BudgetWindow, GuardAction, GuardMetric, OnExceed, PriceTier
-from policies.shapes import ModelName, Name, Spec
+from policies.shapes import Duration, ModelName, Name, Spec
 from policies.zones import zone
 
 MOST_USD = 9_000_000.0
@@ -243,6 +243,16 @@ class WarmingSpec(Spec):
     )
 
 
+class VerifySpec(Spec):
+    """Who says whether one answer serves two questions that the gate is unsure of."""
+
+    model: ModelName = Field(description="the model asked: an alias or a group of the models file, a cheap one")
+    timeout: Annotated[Duration, Field(gt=0, le=10)] = Field(
+        default=0.8, description="how long a request waits for it at most; then it is a miss"
+    )
+    budget_usd_day: Usd = Field(default=0.5, description="most that asking it may cost a day, per class")
+
+
 class SemanticSpec(Spec):
     """How many hits on another wording may be wrong."""
 
@@ -256,3 +266,6 @@ class SemanticSpec(Spec):
         default=0.02, description="least share of hits that is asked again, to find the wrong ones"
     )
     label_budget_usd_day: Usd = Field(default=1.0, description="most that asking again may cost a day, per class")
+    verify: VerifySpec | None = Field(
+        default=None, description="who is asked about pairs that the gate is unsure of; nobody without it"
+    )

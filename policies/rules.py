@@ -186,14 +186,29 @@ class WarmingRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyRules:
+    """Who is asked whether one answer serves two questions, where the gate doubts it.
+
+    `model` is an alias of `Policy.models` or a group of models.yaml. A request waits `timeout_s` for it at most;
+    `budget_nanousd_day` is the most that asking costs in a day (UTC) and class.
+    """
+
+    model: str
+    timeout_s: float = 0.8
+    budget_nanousd_day: int = 500_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SemanticRules:
     """How many answers to another question's wording may be wrong, and what finding that out may cost.
 
     `wrong_per_hit` and `wrong_per_request` are shares, kept with 95 % confidence; `sample` is the least share of hits
-    that is asked again, `label_budget_nanousd_day` the most that asking again costs in a day (UTC) and class.
+    that is asked again, `label_budget_nanousd_day` the most that asking again costs in a day (UTC) and class. `verify`
+    None asks nobody about a pair.
     """
 
     wrong_per_hit: float = 0.02
     wrong_per_request: float = 0.005
     sample: float = 0.02
     label_budget_nanousd_day: int = 1_000_000_000
+    verify: VerifyRules | None = None

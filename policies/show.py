@@ -144,6 +144,8 @@ def _cache_text(cache: CacheRules, epoch: int) -> str:
     parts += cache.normalise
     if cache.semantic is not None:
         parts.append(f"semantic <= {100 * cache.semantic.wrong_per_hit:g} % wrong")
+        if cache.semantic.verify is not None:
+            parts.append(f"doubts to {cache.semantic.verify.model}")
     if cache.stale_if_error_s:
         parts.append(f"stale if error {duration_text(cache.stale_if_error_s)}")
     if cache.refresh_after_s is not None:

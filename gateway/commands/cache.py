@@ -127,6 +127,7 @@ def _classes(found: admin.Stats) -> Table:
         "wrong/hit",
         "upper 95 %",
         "noise",
+        "verified",
         "net USD",
     ):
         table.add_column(heading, overflow="fold")
@@ -142,6 +143,7 @@ def _classes(found: admin.Stats) -> Table:
             f"{seen.wrong_per_hit:.2%}",
             f"{seen.wrong_per_hit_upper:.2%}",
             f"{seen.noise_floor:.1%}",
+            f"{seen.affirmed} yes, {seen.refuted} no, {seen.unverified} neither",
             f"{seen.net_saved_nanousd / 1e9:.6f}",
         )
     return table

@@ -36,18 +36,19 @@ class Background:
     running: int = 0
     dropped: int = 0
 
-    def begin(self, work: Coroutine[object, object, None], *, name: str) -> None:
-        """Start `work`, unless there is too much already or the gateway is closing."""
+    def begin(self, work: Coroutine[object, object, None], *, name: str) -> bool:
+        """Start `work`, unless there is too much already or the gateway is closing; return whether it began."""
         if self.running >= self.most:
             self.dropped += 1
             work.close()
-            return
+            return False
         try:
             task = self.supervisor.spawn(work, name=name)
         except SupervisorClosed:
-            return
+            return False
         self.running += 1
         task.add_done_callback(self._ended)
+        return True
 
     def _ended(self, _: object) -> None:
         self.running -= 1

@@ -32,6 +32,7 @@ from gateway.ports import Clock
 from gateway.semantic.again import Background
 from gateway.semantic.hook import SemanticHook
 from gateway.semantic.refresh import Refresher
+from gateway.semantic.verifier import Verifier
 from gateway.semantic.watch import WATCH_S, SemanticWatch
 from gateway.setting_types import LITELLM_EMBEDDER
 from gateway.settings import Settings
@@ -136,13 +137,24 @@ def make_semantic(
     limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
     return Semantic(
         exact=exact,
-        hook=SemanticHook(tier=tier, background=background, limits=limits, metrics=found.metrics),
+        hook=SemanticHook(
+            tier=tier,
+            background=background,
+            verifier=_verifier(found, limits),
+            limits=limits,
+            metrics=found.metrics,
+        ),
         refresher=Refresher(claims=found.store, background=background, limits=limits),
         listener=Listener(found.store, exact, worker=name, clock=clock),
         embedder=client,
         space=NO_EMBEDDER if tier is None or chosen is None else chosen.id,
         watch=None if tier is None else SemanticWatch(tier.parts, background, metrics=found.metrics),
     )
+
+
+def _verifier(found: Surroundings, limits: DoorLimits) -> Verifier:
+    background = Background(supervisor=found.supervisor)
+    return Verifier(background=background, limits=limits, metrics=found.metrics, clock=found.clock)
 
 
 def _embedder(found: Surroundings) -> EmbedderClient | None:

@@ -11,10 +11,12 @@ from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import Hit
 from gateway.cache.semantic.gate import Serve
 from gateway.cache.semantic.learning import Fresh, Learner
-from gateway.cache.semantic.tier import Asked, Looked, SemanticTier
+from gateway.cache.semantic.look import Asked, Looked
+from gateway.cache.semantic.tier import SemanticTier
 from gateway.metrics import Metrics
 from gateway.ports import StoreUnavailable
 from gateway.semantic.again import Background, Run, answered, asked_again
+from gateway.semantic.verifier import Verifier, Verifying
 from gateway.trail import Ask, Trail
 from policies.model import RouteClass
 from router.facts import DoorLimits
@@ -26,13 +28,14 @@ class SemanticHook:
 
     tier: SemanticTier | None
     background: Background
+    verifier: Verifier
     limits: DoorLimits
     metrics: Metrics
 
     async def look_up(self, ask: Ask, trail: Trail, route_class: RouteClass, *, run: Run) -> Hit | None:
         """Return another wording's answer, or None: nothing was found, or the route wants none. Never raises."""
         rules = route_class.route.cache.semantic
-        if rules is None or self.tier is None or ask.identity is not None or ask.origin == "refresh":
+        if rules is None or self.tier is None or ask.identity is not None or ask.origin in ("refresh", "cache"):
             return None
         asked = Asked(
             request=ask.request,
@@ -45,7 +48,7 @@ class SemanticHook:
             max_age_s=ask.cache_control.max_age_s,
             opted_in=ask.store_sampled,
         )
-        looked = await self.tier.look_up(asked)
+        looked = await self.tier.look_up(asked, self._verifying(trail, run))
         trail.looked = looked
         trail.vector = None if looked.place is None else looked.place.vector
         self.metrics.semantic_lookup(looked.refused)
@@ -66,19 +69,23 @@ class SemanticHook:
 
     async def _after_miss(self, trail: Trail, looked: Looked, answer: StoredAnswer, run: Run) -> None:
         try:
-            await self._learner().after_miss(looked, answer, _Again(limits=self.limits, trail=trail, run=run))
+            again = _Again(limits=self.limits, trail=trail, run=run)
+            await self._learner(trail, run).after_miss(looked, answer, again)
         except StoreUnavailable:
             return  # the same question teaches another time
 
     async def _after_hit(self, trail: Trail, looked: Looked, run: Run) -> None:
         try:
-            await self._learner().after_hit(looked, _Again(limits=self.limits, trail=trail, run=run))
+            await self._learner(trail, run).after_hit(looked, _Again(limits=self.limits, trail=trail, run=run))
         except StoreUnavailable:
             return
 
-    def _learner(self) -> Learner:
+    def _learner(self, trail: Trail, run: Run) -> Learner:
         assert self.tier is not None
-        return Learner(self.tier)
+        return Learner(self.tier, self._verifying(trail, run))
+
+    def _verifying(self, trail: Trail, run: Run) -> Verifying:
+        return Verifying(verifier=self.verifier, trail=trail, run=run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

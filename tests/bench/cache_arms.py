@@ -17,15 +17,18 @@ import numpy.typing as npt
 from gateway.cache.semantic.eligibility import EntryRules, Ineligible, question_of
 from gateway.cache.semantic.guards import features_of
 from gateway.cache.semantic.state import ClassState
-from policies.rules import SemanticRules
+from policies.rules import SemanticRules, VerifyRules
 from router.types import ChatRequest
 from tests.bench.cache_data import Adjudicated, Stream, adjudicated, banking, quora
-from tests.bench.cache_run import NEAR, Run, run_gate, run_threshold
-from tests.bench.cache_truth import FOLDS, Noise, Pairs, Truth, by_class, by_reading
+from tests.bench.cache_run import NEAR, Run, Setting, run_gate, run_threshold
+from tests.bench.cache_truth import FOLDS, Noise, Pairs, Truth, Verifier, by_class, by_reading, readings_of
 
 SEED = 20_261_122
 StreamName = Literal["quora", "quora shuffled", "banking77"]
 FRESH, LASTING = Noise(lasting=0.0), Noise(lasting=1.0)
+VERIFIER = Verifier(false_yes=0.02, false_no=0.03)
+SENSITIVITY = tuple(Verifier(false_yes=yes, false_no=no) for no in (0.03, 0.1) for yes in (0.005, 0.02, 0.05, 0.1))
+BLIND = Verifier(false_yes=0.02, false_no=0.03, blind=5.0)
 _NO_LIMIT = 10**15
 
 
@@ -40,6 +43,7 @@ class Arm:
     rules: SemanticRules | None = None
     noise: Noise = LASTING
     admits_all: bool = True
+    verifier: Verifier | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -77,10 +81,27 @@ def systems(stream: StreamName, noise: Noise, *, admits_all: bool = True) -> lis
     ]
 
 
-def rules_of(wrong_per_hit: float, wrong_per_request: float) -> SemanticRules:
+def verified(stream: StreamName, noise: Noise, verifier: Verifier, bounds: Sequence[float]) -> list[Arm]:
+    """Return the whole system with a verifier that errs so, at these bounds on hits (0.5 % of requests as ever)."""
+    return [
+        Arm(
+            name=f"bound {100 * bound:g} % of hits, verified",
+            stream=stream,
+            rules=rules_of(bound, 0.005, verified=True),
+            noise=noise,
+            verifier=verifier,
+        )
+        for bound in bounds
+    ]
+
+
+def rules_of(wrong_per_hit: float, wrong_per_request: float, *, verified: bool = False) -> SemanticRules:
     """Return rules with these bounds, the shipped 2 % of hits asked again, and no limit on what labels cost."""
     return SemanticRules(
-        wrong_per_hit=wrong_per_hit, wrong_per_request=wrong_per_request, label_budget_nanousd_day=_NO_LIMIT
+        wrong_per_hit=wrong_per_hit,
+        wrong_per_request=wrong_per_request,
+        label_budget_nanousd_day=_NO_LIMIT,
+        verify=VerifyRules(model="small", budget_nanousd_day=_NO_LIMIT) if verified else None,
     )
 
 
@@ -122,7 +143,15 @@ def _run(job: tuple[Arm, int]) -> tuple[Run, ClassState | None]:
         assert arm.threshold is not None
         return run_threshold(world.pairs, truth, arm.threshold, guarded=arm.guarded), None
     eligible = np.ones_like(world.eligible) if arm.admits_all else world.eligible
-    return run_gate(world.pairs, truth, arm.rules, arm.noise, eligible=eligible, seed=SEED + fold)
+    met = Setting(
+        pairs=world.pairs,
+        truth=truth,
+        noise=arm.noise,
+        eligible=eligible,
+        verifier=arm.verifier,
+        readings=readings_of(world.pairs.stream, world.read),
+    )
+    return run_gate(met, arm.rules, seed=SEED + fold)
 
 
 def _truth(arm: Arm, world: World, fold: int) -> Truth:

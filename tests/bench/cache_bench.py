@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import msgspec
@@ -16,16 +16,50 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.cache.semantic.state import ClassState
-from tests.bench.cache_arms import FRESH, LASTING, Arm, World, prepare, rules_of, run_all, systems, thresholds
+from tests.bench.cache_arms import (
+    BLIND,
+    FRESH,
+    LASTING,
+    SENSITIVITY,
+    VERIFIER,
+    Arm,
+    World,
+    prepare,
+    rules_of,
+    run_all,
+    systems,
+    thresholds,
+    verified,
+)
 from tests.bench.cache_data import KEPT, QUORA, SECTIONS, quora, sections
 from tests.bench.cache_never import crossings, try_traps
-from tests.bench.cache_plots import plot_bounds, plot_frontier
-from tests.bench.cache_run import Run
+from tests.bench.cache_plots import plot_bounds, plot_frontier, plot_verifiers
+from tests.bench.cache_run import CALL_NANOUSD, Run
 from tests.bench.cache_score import Score, score_hidden, score_read
 from tests.bench.cache_truth import FOLDS
 
 QUICK = 12_000
 TRAP_QUESTIONS = 400
+
+
+class Verified(msgspec.Struct, kw_only=True):
+    """How the verifier was taken to err, and what it did: shares of requests, money in USD a thousand requests."""
+
+    false_yes: float
+    false_no: float
+    blind: float
+    asked: float
+    waited: float
+    delayed: float
+    cost_usd: float
+    labels_usd: float
+    saved_usd: float
+
+    @property
+    def errs(self) -> str:
+        """Say how it errs, for the table."""
+        blind = f", × {self.blind:g} where alike" if self.blind > 1 else ""
+        return f"{self.false_yes:.1%} / {self.false_no:.0%}{blind}"
 
 
 class Row(msgspec.Struct, kw_only=True):
@@ -41,12 +75,13 @@ class Row(msgspec.Struct, kw_only=True):
     paid_labels_per_request: float
     opened_at: int | None
     most_over_bound: float | None
+    verifier: Verified | None = None
 
 
 def main() -> int:
     """Run everything and return the exit code: 1 where something that must never be a hit was one."""
     options = _options()
-    console = Console(width=170)
+    console = Console(width=230)
     if not QUORA.exists():
         console.print(f"{QUORA} is missing: nothing to measure. Set FOREWORD_DATA to where the data is.")
         return 0
@@ -71,6 +106,7 @@ def main() -> int:
     console.print(_table(rows))
     plot_frontier(rows, options.out / "bench-cache-hits.png")
     plot_bounds(traces, options.out / "bench-cache-bound.png")
+    plot_verifiers(rows, options.out / "bench-cache-verifier.png")
     (options.out / "bench-cache.json").write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=1))
     return _never(console, state)
 
@@ -90,7 +126,7 @@ def _never(console: Console, state: ClassState | None) -> int:
 
 def _arms(*, quick: bool) -> list[Arm]:
     if quick:
-        return [*thresholds("quora"), *systems("quora", FRESH)]
+        return [*thresholds("quora"), *systems("quora", FRESH), *verified("quora", FRESH, VERIFIER, (0.01, 0.02, 0.05))]
     return [
         *thresholds("quora"),
         *systems("quora", LASTING),
@@ -100,6 +136,13 @@ def _arms(*, quick: bool) -> list[Arm]:
         *systems("quora shuffled", FRESH)[1:],
         *thresholds("banking77"),
         *systems("banking77", FRESH),
+        *verified("quora", FRESH, VERIFIER, (0.01, 0.02, 0.05)),
+        *verified("quora", LASTING, VERIFIER, (0.02, 0.05)),
+        *(arm for one in (*SENSITIVITY, BLIND) if one != VERIFIER for arm in verified("quora", FRESH, one, (0.02,))),
+        *(replace(arm, admits_all=False) for arm in verified("quora", FRESH, VERIFIER, (0.02,))),
+        *verified("quora shuffled", FRESH, VERIFIER, (0.01, 0.02, 0.05)),
+        *verified("quora shuffled", LASTING, VERIFIER, (0.05,)),
+        *verified("banking77", FRESH, VERIFIER, (0.01, 0.02, 0.05)),
     ]
 
 
@@ -122,6 +165,26 @@ def _row(arm: Arm, runs: list[Run], world: World) -> Row:
         paid_labels_per_request=paid / sum(len(run.entry) for run in runs),
         opened_at=serving[0] if serving else None,
         most_over_bound=None if bound is None else hidden.wrong_per_hit_interval[0] - bound,
+        verifier=_verified(arm, runs),
+    )
+
+
+def _verified(arm: Arm, runs: list[Run]) -> Verified | None:
+    if arm.verifier is None:
+        return None
+    requests = sum(len(run.entry) for run in runs)
+    last = [run.looks[-1][1] for run in runs]
+    cost, labels = sum(one.verify_cost_nanousd for one in last), sum(one.label_cost_nanousd for one in last)
+    return Verified(
+        false_yes=arm.verifier.false_yes,
+        false_no=arm.verifier.false_no,
+        blind=arm.verifier.blind,
+        asked=sum(run.verified for run in runs) / requests,
+        waited=sum(run.waited for run in runs) / requests,
+        delayed=sum(run.delayed for run in runs) / requests,
+        cost_usd=cost * 1e-6 / requests,
+        labels_usd=labels * 1e-6 / requests,
+        saved_usd=sum(run.hits for run in runs) * CALL_NANOUSD * 1e-6 / requests,
     )
 
 
@@ -137,6 +200,10 @@ def _table(rows: list[Row]) -> Table:
         "wrong/hit true",
         "paid",
         "from",
+        "verifier errs",
+        "asked",
+        "waits in vain",
+        "saved - verifier - labels, USD/1000",
     ):
         table.add_column(head, justify="left" if head in {"stream", "arm", "noise"} else "right")
     for row in rows:
@@ -150,8 +217,16 @@ def _table(rows: list[Row]) -> Table:
             _share(row.hidden.wrong_per_hit, row.hidden.wrong_per_hit_interval),
             f"{row.paid_labels_per_request:.1%}" if row.noise else "",
             "" if row.opened_at is None else f"{row.opened_at:,}",
+            *_told(row.verifier),
         )
     return table
+
+
+def _told(seen: Verified | None) -> tuple[str, ...]:
+    if seen is None:
+        return ("", "", "", "")
+    money = f"{seen.saved_usd:.4f} - {seen.cost_usd:.4f} - {seen.labels_usd:.4f}"
+    return (seen.errs, f"{seen.asked:.1%}", f"{seen.delayed:.1%}", money)
 
 
 def _share(share: float, interval: tuple[float, float]) -> str:

@@ -8,6 +8,7 @@ nearest neighbours found all at once (cache_data). Must not score: what a hit wa
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,19 +16,23 @@ import numpy.typing as npt
 
 from gateway.cache.semantic import cuts, state
 from gateway.cache.semantic.answers import NOTHING_KNOWN
-from gateway.cache.semantic.events import AskedTwice, Counted, Labelled
+from gateway.cache.semantic.events import AskedTwice, Counted, Labelled, Verdict, Verified
 from gateway.cache.semantic.features import PRIOR, features_of_pair, is_refused
 from gateway.cache.semantic.figures import ClassFigures, figures_of
-from gateway.cache.semantic.gate import Pair, Serve, decide, wants_second_look
+from gateway.cache.semantic.gate import Doubt, Pair, Serve, Withhold, decide, settle, wants_second_look
 from gateway.cache.semantic.state import ClassState, fold
+from gateway.cache.semantic.verifying import verify_document
 from policies.rules import SemanticRules
-from tests.bench.cache_truth import Noise, Pairs, Truth
+from tests.bench.cache_truth import Noise, Pairs, Truth, Verifier
 
 NEAR = 0.75
 """Cosine from which a neighbour is worth comparing answers with."""
 REQUESTS_PER_DAY = 4000
 CALL_NANOUSD = 200_000
-"""What an answer costs; saved by a hit, paid for a label whose answer nobody waited for."""
+"""What an answer costs, about 300 tokens of the same model; saved by a hit, paid for a label nobody waited for."""
+ASKED_INPUT_NANOUSD, ASKED_OUTPUT_NANOUSD = 150, 600
+"""What the verifier takes for a token: gpt-4o-mini's list price (0.15 and 0.60 USD a million)."""
+_BYTES_PER_TOKEN = 4
 LOOK_EVERY = 2000
 COUNT_EVERY = 25
 """Requests between two counts, as a worker says them once in a while."""
@@ -38,7 +43,8 @@ _DAY_S = 86_400.0
 class Run:
     """What happened. Per request: the entry that answered (-1: none) and whether that was wrong, by the hidden truth.
 
-    `chain[i]`: entry i's answer is right for its own question. `looks` are (requests so far, figures then).
+    `chain[i]`: entry i's answer is right for its own question. `looks` are (requests so far, figures then). `waited`
+    are requests that a verifier kept waiting, `delayed` those of them that were misses all the same.
     """
 
     entry: npt.NDArray[np.int32]
@@ -46,6 +52,10 @@ class Run:
     chain: npt.NDArray[np.bool_]
     looks: list[tuple[int, ClassFigures]] = field(default_factory=list)
     second_looks: int = 0
+    verified: int = 0
+    waited: int = 0
+    delayed: int = 0
+    late: int = 0
     ineligible: int = 0
 
     @property
@@ -61,6 +71,12 @@ def begun(requests: int) -> Run:
     )
 
 
+def verify_nanousd(stored: str, asked: str) -> int:
+    """Return what asking a verifier about two questions costs: the product's own prompt at four bytes a token."""
+    messages = verify_document("m", stored, asked)["messages"]
+    return len(str(messages)) // _BYTES_PER_TOKEN * ASKED_INPUT_NANOUSD + 2 * ASKED_OUTPUT_NANOUSD
+
+
 def run_threshold(pairs: Pairs, truth: Truth, threshold: float, *, guarded: bool) -> Run:
     """Serve the nearest earlier question's answer from `threshold` up; everything is inserted."""
     run = begun(len(pairs.stream))
@@ -73,10 +89,25 @@ def run_threshold(pairs: Pairs, truth: Truth, threshold: float, *, guarded: bool
     return run
 
 
-def run_gate(pairs: Pairs, truth: Truth, rules: SemanticRules, noise: Noise, *, eligible: npt.NDArray[np.bool_],
-             seed: int) -> tuple[Run, ClassState]:  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What the system meets: the stream, what is true of it, how comparators and the verifier err, who may enter.
+
+    `readings` of rows are what the verifier's word on a read pair is drawn from, as scores are: `truth`, which labels
+    come from, does not know those that were held out.
+    """
+
+    pairs: Pairs
+    truth: Truth
+    noise: Noise
+    eligible: npt.NDArray[np.bool_]
+    verifier: Verifier | None = None
+    readings: Mapping[tuple[int, int], bool] = field(default_factory=dict)
+
+
+def run_gate(met: Setting, rules: SemanticRules, *, seed: int) -> tuple[Run, ClassState]:
     """Run the whole system over the stream. Misses and verified hits are entries; other hits are not."""
-    walk = _Walk(pairs, truth, rules, noise, eligible, seed)
+    walk, pairs = _Walk(met, rules, seed), met.pairs
     for row in range(len(pairs.stream)):
         walk.ask(row)
     return walk.run, walk.state
@@ -85,21 +116,14 @@ def run_gate(pairs: Pairs, truth: Truth, rules: SemanticRules, noise: Noise, *, 
 class _Walk:
     """The stream so far."""
 
-    def __init__(
-        self,
-        pairs: Pairs,
-        truth: Truth,
-        rules: SemanticRules,
-        noise: Noise,
-        eligible: npt.NDArray[np.bool_],
-        seed: int,
-    ) -> None:
-        self.pairs, self.truth, self.rules, self.noise, self.eligible = pairs, truth, rules, noise, eligible
-        self.run = begun(len(pairs.stream))
+    def __init__(self, met: Setting, rules: SemanticRules, seed: int) -> None:
+        self.pairs, self.truth, self.rules, self.noise = met.pairs, met.truth, rules, met.noise
+        self.eligible, self.verifier, self.readings = met.eligible, met.verifier, met.readings
+        self.run = begun(len(met.pairs.stream))
         self.state = state.begin(PRIOR)
         self.draw = random.Random(seed)
         self.hits = [0] * len(cuts.CUTS)
-        self.answer_of = np.full(len(pairs.stream), -1, np.int32)  # -1: is no entry
+        self.answer_of = np.full(len(met.pairs.stream), -1, np.int32)  # -1: is no entry
 
     def ask(self, row: int) -> None:
         """Answer one request, from the cache or not, and learn what there is to learn."""
@@ -119,9 +143,6 @@ class _Walk:
     def _decide(self, row: int, stored: int, similarity: float, margin: float, *, at_s: float) -> None:
         answer = int(self.answer_of[stored])
         differences, refused = self.pairs.read(row, stored)
-        if is_refused(refused):
-            self.answer_of[row] = row
-            return
         answer_id = str(answer)
         features = features_of_pair(
             similarity=similarity,
@@ -131,15 +152,21 @@ class _Walk:
             differences=differences,
             failed=refused,
         )
-        pair = Pair(answer_id=answer_id, question=str(row), features=features)
+        pair = Pair(answer_id=answer_id, question=str(row), features=features, worth_nanousd=CALL_NANOUSD)
         decision = decide(self.state, pair, self.rules, at_s=at_s, draw=self.draw.random())
         is_right = self.truth(row, stored, similarity) and bool(self.run.chain[stored])
+        if isinstance(decision, Doubt):
+            pair, decision = self._verified(row, stored, similarity, pair, at_s=at_s)
         is_hit = isinstance(decision, Serve)
         different: float | None = None
         if not is_hit or (isinstance(decision, Serve) and decision.is_sampled):
             different, paid = self._compare(is_right, decision.log_odds, calls=int(is_hit))
             self._fold(
-                Labelled(answer_id, str(row), features, decision.log_odds, different, is_hit, at_s, paid * CALL_NANOUSD)
+                Labelled(
+                    *(answer_id, str(row), pair.features, decision.log_odds, different, is_hit, at_s),
+                    cost_nanousd=paid * CALL_NANOUSD,
+                    is_apart=isinstance(decision, Withhold) and decision.is_apart,
+                )
             )
         if isinstance(decision, Serve):
             self.run.entry[row], self.run.is_wrong[row] = stored, not is_right
@@ -148,6 +175,30 @@ class _Walk:
             floor, paid = self._compare(True, decision.log_odds, calls=1)
             self._fold(AskedTwice(floor, at_s, paid * CALL_NANOUSD))
         self._insert(row, answer, is_hit=is_hit, different=different, is_right=is_right)
+
+    def _verified(
+        self, row: int, stored: int, similarity: float, pair: Pair, *, at_s: float
+    ) -> tuple[Pair, Serve | Withhold]:
+        """Ask the verifier, who says the same of the same two questions every time; while observing, afterwards."""
+        assert self.verifier is not None
+        is_serving = self.state.cut is not None
+        is_same = self.readings.get((row, stored))
+        is_same = self.truth(row, stored, similarity) if is_same is None else is_same
+        is_same = self.verifier.says(row, stored, is_same=is_same, similarity=similarity)
+        verdict: Verdict = "same" if is_same else "different"
+        cost = verify_nanousd(self.pairs.stream.texts[stored], self.pairs.stream.texts[row])
+        self._fold(Verified(pair.answer_id, pair.question, verdict, at_s, cost))
+        self.run.verified += 1
+        self.run.waited += is_serving
+        is_late = is_serving and self.draw.random() < self.verifier.late
+        pair = pair.judged(verdict)
+        decision = settle(self.state, pair, self.rules, at_s=at_s, draw=self.draw.random())
+        self.run.delayed += is_serving and (is_late or not isinstance(decision, Serve))
+        if is_late and isinstance(decision, Serve):
+            self.run.late += 1
+            # Its verdict still comes, and counts: a pair above the cut that was not served.
+            return pair, Withhold(log_odds=decision.log_odds, reason="late", ask_twice=False)
+        return pair, decision
 
     def _insert(self, row: int, answer: int, *, is_hit: bool, different: float | None, is_right: bool) -> None:
         if different == 0.0:
@@ -178,10 +229,12 @@ class _Walk:
             if stored < 0 or similarity < NEAR or self.answer_of[stored] < 0:
                 continue
             if found is None:
+                if is_refused(self.pairs.read(row, int(stored))[1]):
+                    continue
                 found = int(stored), float(similarity)
             elif self.answer_of[stored] != self.answer_of[found[0]]:
                 return found[0], found[1], found[1] - float(similarity)
         return None if found is None else (*found, max(0.0, found[1] - NEAR))
 
-    def _fold(self, event: Labelled | AskedTwice | Counted) -> None:
+    def _fold(self, event: Labelled | AskedTwice | Counted | Verified) -> None:
         self.state = fold(self.state, event, self.rules)

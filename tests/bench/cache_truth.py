@@ -13,6 +13,7 @@ Must not import the gate: nothing here depends on what the system does.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ _RIDGE = 0.3
 """Of 0.3 to 10, what predicts read pairs that were left out as well as any and is not too timid about the surest ones:
 the surest twelfth is wrong as often as it says (4 %)."""
 _NEWTON_STEPS = 40
+_HARD = 0.95
 Floats = npt.NDArray[np.float64]
 
 
@@ -42,6 +44,28 @@ class Noise:
     false_different: float = 0.03
     false_same: float = 0.003
     lasting: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verifier:
+    """How a verifier errs: shares of wrong pairs that it affirms and of right ones that it refutes, and comes too late.
+
+    It says the same of a pair every time. Its errors fall on pairs at random, while a real one's fall on hard pairs:
+    of wrong pairs with a cosine of .95 or more it affirms `blind` times as many.
+    """
+
+    false_yes: float
+    false_no: float
+    late: float = 0.01
+    blind: float = 1.0
+
+    def says(self, asked: int, stored: int, *, is_same: bool, similarity: float) -> bool:
+        """Return its verdict on the pair of these rows."""
+        # Not crc32, as the truth's: two checksums of alike texts are not independent of each other.
+        digest = hashlib.blake2b(f"{asked}:{stored}".encode(), digest_size=4).digest()
+        draw = int.from_bytes(digest, "big") / 2**32
+        false_yes = self.false_yes * (self.blind if similarity >= _HARD else 1.0)
+        return draw >= self.false_no if is_same else draw < false_yes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,6 +116,18 @@ def by_reading(pairs: Pairs, read: Sequence[Adjudicated], *, held_out: int | Non
         return zlib.crc32(f"{seed}:{key[0]}:{key[1]}".encode()) / 2**32 < chance
 
     return truth
+
+
+def readings_of(stream: Stream, read: Sequence[Adjudicated]) -> Mapping[tuple[int, int], bool]:
+    """Return what was read of pairs of rows, in both directions."""
+    rows = {origin: row for row, origin in enumerate(stream.origin)}
+    pairs = [(rows.get(pair.request), rows.get(pair.neighbour), pair.is_right) for pair in read]
+    return {
+        order: is_right
+        for one, other, is_right in pairs
+        if one is not None and other is not None
+        for order in ((one, other), (other, one))
+    }
 
 
 def fold_of(number: int) -> int:

@@ -1,15 +1,12 @@
 """What every semantic index promises, run over the indexes there are.
 
-`vector_set` needs Redis 8 (vector sets): it is taken from PATH, or from where FOREWORD_REDIS8 says.
+`vector_set` needs Redis 8 (vector sets): tests/redis8.py finds or fetches one, or says why there is none.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -30,6 +27,7 @@ from gateway.clock import SystemClock
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
 from gateway.waiting import Command
+from tests.redis8 import NoRedis8, redis8
 
 DIM = 32
 Rows = npt.NDArray[np.float32]
@@ -37,28 +35,16 @@ AnyIndex = LocalIndex | VectorSetIndex
 _numbers = count()
 
 
-def _redis8() -> str | None:
-    """Return a redis-server that has vector sets, None where there is none."""
-    found = os.environ.get("FOREWORD_REDIS8") or shutil.which("redis-server")  # noqa: TID251 - no setting of serve
-    if found is None:
-        return None
-    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
-    major = re.search(r"v=(\d+)\.", said)
-    return found if major is not None and int(major[1]) >= 8 else None
-
-
-REDIS8 = _redis8()
-NO_REDIS8 = "no Redis 8 in PATH or FOREWORD_REDIS8: the vector_set index is not tested"
-KINDS = ("local", pytest.param("vector_set", marks=pytest.mark.skipif(REDIS8 is None, reason=NO_REDIS8)))
+KINDS = ("local", "vector_set")
 
 
 @pytest.fixture(scope="module")
 def redis8_url() -> Iterator[str]:
-    """Return the URL of a Redis 8 of this module's own, or nothing where there is no binary."""
-    binary = REDIS8
-    if binary is None:
-        yield ""
-        return
+    """Return the URL of a Redis 8 of this module's own; skips where there is no binary."""
+    try:
+        binary = redis8()
+    except NoRedis8 as lacking:
+        pytest.skip(f"the vector_set index is not tested: {lacking}")
     with tempfile.TemporaryDirectory(prefix="fw-") as directory:
         path = Path(directory) / "redis.sock"
         command = [binary, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", directory]
@@ -108,7 +94,7 @@ class Bench:
             records,
             Feed(self.store, worker=f"worker {next(_numbers)}", stream=f"feed {self.tenant}"),
             dim=DIM,
-            bounds=Bounds(max_bytes=max_bytes, class_share=1.0),
+            bounds=Bounds(max_bytes=max_bytes, class_share=1.0, fill_wait_s=5.0),
             supervisor=self.supervisor,
             clock=self.clock,
             rng=random.Random(0),
@@ -134,9 +120,15 @@ def _crashed(name: str, error: BaseException) -> None:
 
 
 @pytest.fixture(params=KINDS)
-async def bench(request: pytest.FixtureRequest, redis_url: str, redis8_url: str) -> AsyncIterator[Bench]:
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Return a kind of index and the URL of its Redis."""
     kind: str = request.param
-    url = redis_url if kind == "local" else redis8_url
+    return kind, request.getfixturevalue("redis_url" if kind == "local" else "redis8_url")
+
+
+@pytest.fixture
+async def bench(place: tuple[str, str]) -> AsyncIterator[Bench]:
+    kind, url = place
     clock = Later()
     supervisor = Supervisor(clock=clock, on_crash=_crashed)
     store = RedisStore(url, supervisor=supervisor, timeout_s=5.0, clock=clock)

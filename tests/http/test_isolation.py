@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -56,6 +56,9 @@ CHOICES: Final[dict[str, tuple[object, ...]]] = {
     "top_p": (1.0, 0.9),
     "user_before": ("", "I like jazz.", "I like rock."),
 }
+
+
+_IN_TENANT: Final = ("system", "transcript", "model", "top_p", "user_before")
 
 
 def drawn(rng: random.Random) -> tuple[Setting, Setting]:
@@ -116,6 +119,21 @@ async def test_no_hit_crosses_a_tenant_a_prompt_a_transcript_a_model_or_a_histor
     assert hits >= PAIRS * 0.9  # the same wording does hit where nothing differs: what was tested can fail
 
 
+async def test_a_verifier_that_affirms_everything_crosses_nothing(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(policy=policy(verify="{model: large, timeout: 5s}"), embedder=HashingEncoder())
+    gateway.provider.always("up-large", Reply(words=("yes",)))
+    await open_class(gateway, is_doubtful=True)
+    ours, rng = Setting(), random.Random(8)
+    assert await Tenants(gateway, [{}]).ask(ours, FIRST) == "miss"
+    await until_quiet(gateway)
+    for _ in range(PAIRS // 4):
+        changed = {name: rng.choice(CHOICES[name][1:]) for name in rng.sample(_IN_TENANT, 2)}
+        theirs = replace(ours, **changed)  # type: ignore[arg-type]  # each name with a value of its kind
+        assert await Tenants(gateway, [{}]).ask(theirs, AGAIN) in ("miss", "hit")
+        await until_quiet(gateway)
+    assert await Tenants(gateway, [{}]).ask(ours, AGAIN) == "semantic-hit"
+
+
 async def test_a_canary_arm_shares_no_answer_with_the_rest(gateway: Gateway) -> None:
     from gateway.cache.semantic.eligibility import EntryRules, Question, question_of
     from gateway.cache.semantic.scope import Partition, scope_of
@@ -162,9 +180,14 @@ VICTIMS: Final = (
 )
 
 
-async def test_bait_that_lies_near_everything_answers_no_other_question(start_gateway: StartGateway) -> None:
-    gateway = await start_gateway(policy=policy(), embedder=_Magnet())
-    await open_class(gateway)
+@pytest.mark.parametrize("verify", ["", "{model: large, timeout: 5s}"])
+async def test_bait_that_lies_near_everything_answers_no_other_question(
+    start_gateway: StartGateway, verify: str
+) -> None:
+    """Nor where a verifier can be talked into anything: of these pairs it is asked about none."""
+    gateway = await start_gateway(policy=policy(verify=verify), embedder=_Magnet())
+    await open_class(gateway, is_doubtful=bool(verify))
+    gateway.provider.always("up-large", Reply(words=("yes",)))
     gateway.provider.always("up-small", Reply(words=("BAIT",)))
     for text in BAIT:
         await gateway.chat(text)
@@ -173,7 +196,7 @@ async def test_bait_that_lies_near_everything_answers_no_other_question(start_ga
     for text in VICTIMS:
         answer = await gateway.chat(text)
         assert folded(answer).text != "BAIT", (text, gateway.outcomes[-1])
-    near = [one.similarity for one in gateway.outcomes[-len(VICTIMS) :]]
+    near = [one.similarity for one in gateway.outcomes if one.origin == "user"][-len(VICTIMS) :]
     assert min(near) > 0.9  # the bait was near enough: guards refused it, not the distance
 
 

@@ -17,7 +17,7 @@ policy: default
 routes:
   - {name: plain, match: {tag: "plain=*"}, candidates: [requested], cache: {exact_ttl: 1h}}
   - {name: chat, match: {any: true}, candidates: [requested], fallbacks: [large], on_cut: error,
-     cache: {exact_ttl: 1h, semantic: {wrong_per_hit: 0.05, wrong_per_request: 0.05, sample: SAMPLE}}}
+     cache: {exact_ttl: 1h, semantic: {wrong_per_hit: 0.05, wrong_per_request: 0.05, sample: SAMPLE, VERIFY}}}
 """
 FIRST = "what is the best way to learn the guitar quickly"
 AGAIN = "what is the best way to learn the guitar very quickly"
@@ -25,9 +25,9 @@ DOUBTFUL = ("failed_scope", "failed_wording", "failed_form", "failed_tense")
 """Guards whose refusal the class's model weighs: here it has learned that such pairs were wrong."""
 
 
-def policy(*, sample: float = 0.001) -> str:
-    """Return POLICY with this share of hits asked again."""
-    return POLICY.replace("SAMPLE", str(sample))
+def policy(*, sample: float = 0.001, verify: str = "") -> str:
+    """Return POLICY with this share of hits asked again, and this verifier."""
+    return POLICY.replace("SAMPLE", str(sample)).replace(", VERIFY", f", verify: {verify}" if verify else "")
 
 
 def semantic_of(gateway: Gateway) -> Semantic:
@@ -38,8 +38,9 @@ def semantic_of(gateway: Gateway) -> Semantic:
 async def until_quiet(gateway: Gateway) -> None:
     """Return once nothing is being learned here and every class has told and heard."""
     semantic = semantic_of(gateway)
+    backgrounds = semantic.hook.background, semantic.hook.verifier.background
     async with asyncio.timeout(30):
-        while semantic.hook.background.running:  # noqa: ASYNC110 - the product has no event for tests
+        while any(one.running for one in backgrounds):  # noqa: ASYNC110 - the product has no event for tests
             await asyncio.sleep(0.005)
     if semantic.classes is not None:
         await semantic.classes.turn()
@@ -57,12 +58,15 @@ async def the_class(gateway: Gateway, *, tenant: str | None = None) -> OpenClass
             await asyncio.sleep(0.005)
 
 
-async def open_class(gateway: Gateway, *, labels: int = 400) -> OpenClass:
-    """Ask once, so that the class is there, and tell it of so many right answers that it serves."""
+async def open_class(gateway: Gateway, *, labels: int = 400, is_doubtful: bool = False) -> OpenClass:
+    """Ask once, so that the class is there, and tell it of so many right answers that it serves.
+
+    `is_doubtful`: it has learned that near pairs are right half of the time, and always where a verifier said so.
+    """
     await gateway.chat("how many legs does an ordinary garden spider have", max_tokens=77)
     await until_quiet(gateway)
     found = await the_class(gateway)
-    await found.shared.append(right_answers(labels))
+    await found.shared.append(doubtful_answers(labels) if is_doubtful else right_answers(labels))
     await found.shared.refresh()
     assert found.state.mode == "serving", found.state.totals
     return found
@@ -72,8 +76,6 @@ def right_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
     """Return labels: near rewordings were right at every score, refused pairs wrong, and there is no noise."""
     near = {"one": 1.0, "similarity": 0.5, "content_jaccard": 1.0, "word_jaccard": 0.9, "unrefused": 1.0}
     features = tuple(near.get(name, 0.0) for name in NAMES)
-    refused = {"one": 1.0, "similarity": 0.9, "content_jaccard": 0.4, "word_jaccard": 0.4}
-    lessons = [tuple({**refused, name: 1.0}.get(one, 0.0) for one in NAMES) for name in DOUBTFUL]
     labels: list[Labelled | AskedTwice | Counted] = [AskedTwice(different=0.0, at_s=0.0) for _ in range(200)]
     labels.append(Counted(requests=10 * count, hits=(0,) * 16, saved_nanousd=0, at_s=0.0))
     labels += [
@@ -88,7 +90,14 @@ def right_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
         )
         for number in range(count)
     ]
-    labels += [
+    return labels + wrong_answers(count // 4)
+
+
+def wrong_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
+    """Return labels: pairs that a guard refuses, though not finally, were wrong."""
+    refused = {"one": 1.0, "similarity": 0.9, "content_jaccard": 0.4, "word_jaccard": 0.4}
+    lessons = [tuple({**refused, name: 1.0}.get(one, 0.0) for one in NAMES) for name in DOUBTFUL]
+    return [
         Labelled(
             answer_id=f"wrong-{number}",
             question=f"question-{number}",
@@ -98,6 +107,28 @@ def right_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
             was_hit=False,
             at_s=0.0,
         )
-        for number in range(count // 4)
+        for number in range(count)
     ]
-    return labels
+
+
+def doubtful_answers(count: int) -> list[Labelled | AskedTwice | Counted]:
+    """Return labels: near rewordings were right half of the time, and always where a verifier affirmed them."""
+    near = {"one": 1.0, "similarity": 0.5, "content_jaccard": 1.0, "word_jaccard": 0.9, "unrefused": 1.0}
+    labels: list[Labelled | AskedTwice | Counted] = [AskedTwice(different=0.0, at_s=0.0) for _ in range(200)]
+    labels.append(Counted(requests=10 * count, hits=(0,) * 16, saved_nanousd=0, at_s=0.0))
+    for number in range(2 * count):
+        is_affirmed = number % 2 == 0
+        features = {**near, "affirmed": float(is_affirmed)}
+        labels.append(
+            Labelled(
+                answer_id=f"seed-{number}",
+                question=f"question-{number}",
+                features=tuple(features.get(name, 0.0) for name in NAMES),
+                log_odds=CUTS[number // 2 % len(CUTS)] + 0.01,
+                different=float(not is_affirmed and number % 4 == 1),
+                was_hit=False,
+                at_s=0.0,
+                is_apart=not is_affirmed,
+            )
+        )
+    return labels + wrong_answers(count)

@@ -113,8 +113,11 @@ def estimate(evidence: Evidence) -> float:
 
 
 def floor_samples_wanted(floor: Counts, wrong_rate: float) -> int:
-    """Return how many same-question samples keep the floor's own error (two sigma) within a third of it."""
-    rate = (floor.wrong + 1) / (floor.labels + 2) if floor.labels >= 50 else 0.03
+    """Return how many same-question samples keep the floor's own error (two sigma) within a third of it.
+
+    By a floor one sigma above what was seen: few errors among the first would end the sampling, and stay.
+    """
+    rate = (floor.wrong + 1 + math.sqrt(floor.wrong + 1)) / (floor.labels + 2) if floor.labels >= 50 else 0.03
     return math.ceil(36 * rate * (1 - rate) / wrong_rate**2)
 
 

@@ -58,7 +58,7 @@ class ClassName:
 
 def class_name(route_class: RouteClass, rules: SemanticRules, *, embedder_id: str, arm: str) -> ClassName:
     """Return the class of a request: every change that would make old labels worthless is in its mark."""
-    promise = (rules.wrong_per_hit, rules.wrong_per_request)
+    promise = (rules.wrong_per_hit, rules.wrong_per_request, rules.verify and rules.verify.model)
     marked = repr((promise, embedder_id, GUARD_VERSION, arm, route_class.route.epoch))
     mark = hashlib.sha256(marked.encode()).hexdigest()[:12]
     facts = route_class.facts

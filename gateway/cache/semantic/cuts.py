@@ -168,8 +168,13 @@ def upper_bound_above(
     return estimate(evidence), upper_bound(evidence, alpha=level or _levels(promise)[cut])
 
 
+def likely_cut(promise: Promise) -> int:
+    """Return the cut that will probably keep the promise, before anything was seen."""
+    return min(range(len(CUTS)), key=lambda cut: abs(WRONG_AT_CUT[cut] - _LIKELY * promise.wrong_per_hit))
+
+
 def _levels(promise: Promise) -> tuple[float, ...]:
-    likely = min(range(len(CUTS)), key=lambda cut: abs(WRONG_AT_CUT[cut] - _LIKELY * promise.wrong_per_hit))
+    likely = likely_cut(promise)
     other = ALPHA * (1 - _SHARE_OF_LIKELY) / (len(CUTS) - 1)
     return tuple(ALPHA * _SHARE_OF_LIKELY if cut == likely else other for cut in range(len(CUTS)))
 

@@ -5,9 +5,12 @@ Values and their bytes only. Must not hold texts: questions are hashes, answers 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
+
+Verdict = Literal["same", "different", "none"]
+"""What a verifier says of two questions: one answer serves both, or not, or it said nothing that could be used."""
 
 
 class Labelled(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -15,7 +18,8 @@ class Labelled(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
     `question` is the asker's text hashed, `features` what the pair looked like, `log_odds` what it was given when it
     was decided (before this label: the bound depends on it). `different` is 0 (same) to 1, `cost_nanousd` what the
-    label cost, 0 where the fresh answer was made anyway; `at_s` Unix seconds.
+    label cost, 0 where the fresh answer was made anyway; `at_s` Unix seconds. `is_apart`: such a pair is not served
+    whatever its log odds, so that it says nothing of those that are.
     """
 
     answer_id: str
@@ -26,6 +30,7 @@ class Labelled(msgspec.Struct, frozen=True, array_like=True, tag=1):
     was_hit: bool
     at_s: float
     cost_nanousd: int = 0
+    is_apart: bool = False
 
 
 class AskedTwice(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -57,7 +62,17 @@ class Reopened(msgspec.Struct, frozen=True, array_like=True, tag=4):
     at_s: float
 
 
-Event = Labelled | AskedTwice | Counted | Reopened
+class Verified(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """A model was asked whether the answer serves the question too (hashed, as in Labelled)."""
+
+    answer_id: str
+    question: str
+    verdict: Verdict
+    at_s: float
+    cost_nanousd: int = 0
+
+
+Event = Labelled | AskedTwice | Counted | Reopened | Verified
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Event)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from gateway.cache.semantic.events import Verdict
 from gateway.cache.semantic.guards import GUARDS, PAIR_FEATURES
 
 NAMES: Final = (
@@ -23,10 +24,14 @@ NAMES: Final = (
     "content_weight",
     "unrefused",
     "near_and_unrefused",
+    "affirmed",
+    "refuted",
 )
 """Names of `features_of_pair`'s values, in order."""
-PRIOR: Final = tuple({"one": -1.0, "similarity": 1.5, "unrefused": 1.5}.get(name, 0.0) for name in NAMES)
-"""Mean of the weights before the first label: even odds at a cosine of about .97, or .87 where no guard refuses."""
+_FIRST: Final = {"one": -1.0, "similarity": 1.5, "unrefused": 1.5, "affirmed": 3.0, "refuted": -3.0}
+PRIOR: Final = tuple(_FIRST.get(name, 0.0) for name in NAMES)
+"""Mean of the weights before the first label: even odds at a cosine of about .97, or .87 where no guard refuses. A
+verifier is taken to err once in twenty."""
 FINAL_GUARDS: Final = frozenset(("numbers", "polarity", "names", "persons", "roles", "length"))
 """A pair that fails one of these is never served; failing another one is something the model weighs."""
 
@@ -51,7 +56,8 @@ def features_of_pair(
 
     `similarity` is the pair's cosine, `margin` how much nearer it is than the best neighbour with another answer,
     `age_s` the answer's age, `aliases` how many questions the answer is known to answer, `differences` what
-    guards.pair_features says of the two texts, `failed` the guards that refuse them (guards.failed).
+    guards.pair_features says of the two texts, `failed` the guards that refuse them (guards.failed). No verifier has
+    been asked: see `with_verdict`.
     """
     named = dict(zip(PAIR_FEATURES, differences, strict=True))
     near = (similarity - 0.9) * 10
@@ -68,4 +74,11 @@ def features_of_pair(
         math.log1p(named["missing_weight"] + named["extra_weight"]),
         float(not failed),
         near * float(not failed),
+        0.0,
+        0.0,
     )
+
+
+def with_verdict(features: tuple[float, ...], verdict: Verdict | None) -> tuple[float, ...]:
+    """Return a pair's features with what a verifier said of it in place of what was known before."""
+    return (*features[:-2], float(verdict == "same"), float(verdict == "different"))

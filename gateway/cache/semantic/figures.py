@@ -20,7 +20,8 @@ class ClassFigures:
     `wrong_per_hit` is a best guess and `wrong_per_hit_upper` its one-sided 95 % upper bound, both above the
     comparators' noise, at the cut that is served or, while observing, at the one with the lowest upper bound. `cut` is
     the P(right) from which pairs are served, None while observing. `is_frozen`: today's budget for labels is spent.
-    `net_saved_nanousd` is what hits saved less what labels cost.
+    `affirmed`, `refuted` and `unverified` are what the verifier said of pairs (the last: nothing, or too late for its
+    own deadline). `net_saved_nanousd` is what hits saved less what labels and verifying cost.
     """
 
     mode: Mode
@@ -39,6 +40,10 @@ class ClassFigures:
     detection_delay_hits: float
     net_saved_nanousd: int
     label_cost_nanousd: int
+    affirmed: int
+    refuted: int
+    unverified: int
+    verify_cost_nanousd: int
 
 
 def figures_of(state: ClassState, rules: SemanticRules, *, at_s: float) -> ClassFigures:
@@ -67,6 +72,10 @@ def figures_of(state: ClassState, rules: SemanticRules, *, at_s: float) -> Class
         wrong_per_request_upper=min(1.0, upper * hit_share),
         noise_floor=floor_rate(state),
         detection_delay_hits=detection_delay_hits(state, rules),
-        net_saved_nanousd=totals.saved_nanousd - totals.label_cost_nanousd,
+        net_saved_nanousd=totals.saved_nanousd - totals.label_cost_nanousd - totals.verify_cost_nanousd,
         label_cost_nanousd=totals.label_cost_nanousd,
+        affirmed=totals.affirmed,
+        refuted=totals.refuted,
+        unverified=totals.unverified,
+        verify_cost_nanousd=totals.verify_cost_nanousd,
     )

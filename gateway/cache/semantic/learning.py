@@ -6,18 +6,20 @@ Runs beside requests, never before one. Knows no provider: it is given a functio
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import numpy as np
 
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.semantic.events import AskedTwice, Labelled
-from gateway.cache.semantic.gate import Serve, Withhold, wants_second_look
+from gateway.cache.semantic.gate import Doubt, Serve, Withhold, wants_second_look
 from gateway.cache.semantic.labels import Compared, compared, text_of
+from gateway.cache.semantic.look import Judged, Looked, Place
 from gateway.cache.semantic.state import is_frozen
-from gateway.cache.semantic.tier import Judged, Looked, Place, SemanticTier
+from gateway.cache.semantic.tier import SemanticTier
 from gateway.cache.semantic.types import Vector
+from gateway.cache.semantic.verifying import AskVerifier
 
 _STRANGER: Final = 0.5
 """Questions less near than this have nothing to do with each other."""
@@ -48,8 +50,9 @@ class AskAgain(Protocol):
 class Learner:
     """Turns answers into what every worker will know."""
 
-    def __init__(self, tier: SemanticTier) -> None:
+    def __init__(self, tier: SemanticTier, verify: AskVerifier) -> None:
         self._tier = tier
+        self._verify = verify
 
     async def after_miss(self, looked: Looked, answer: StoredAnswer, again: AskAgain) -> None:
         """Learn from an answer that was made because there was none to serve. Raises StoreUnavailable."""
@@ -57,7 +60,7 @@ class Learner:
         if place is None or fresh is None:
             return
         key, kept = place.asked.key, answer
-        judged = looked.judged
+        judged = None if looked.judged is None else await self._settled(place, looked.judged)
         if judged is not None and isinstance(judged.decision, Withhold):
             lesson = _Lesson(self._tier, place, judged, again)
             hit = await self._tier.stored(judged.entry)
@@ -85,6 +88,19 @@ class Learner:
         elif different is not None:
             await self._tier.enter(place, place.asked.key, fresh.answer)
 
+    async def _settled(self, place: Place, judged: Judged) -> Judged:
+        """Return a miss's pair with the verifier's word, which comes after the answer or came too late for it."""
+        decision = judged.decision
+        is_late = judged.pair.verdict == "none"
+        if not (isinstance(decision, Doubt) or is_late):
+            return judged
+        verdict = await self._verify(place, judged.entry, at_most_s=None)
+        settled = self._tier.settled(place, judged, verdict)
+        if isinstance(settled.decision, Serve):
+            late = Withhold(log_odds=settled.decision.log_odds, reason="late", ask_twice=False)
+            return replace(settled, decision=late)
+        return settled
+
 
 class _Lesson:
     """One pair being compared, and what that has cost so far."""
@@ -100,7 +116,7 @@ class _Lesson:
 
     async def label(self, stored: str, fresh: str, *, was_hit: bool) -> float | None:
         """Compare, twice where it matters, tell the class, and return how different they are; None: nobody knows."""
-        found = await self._compared(stored, fresh)
+        decision, found = self._judged.decision, await self._compared(stored, fresh)
         if found is None:
             return None
         different = found.different
@@ -111,12 +127,13 @@ class _Lesson:
             Labelled(
                 answer_id=self._judged.entry.answer_id,
                 question=self._place.question_id,
-                features=self._judged.features,
-                log_odds=self._judged.decision.log_odds,
+                features=self._judged.pair.features,
+                log_odds=decision.log_odds,
                 different=different,
                 was_hit=was_hit,
                 at_s=self._parts.clock.now(),
                 cost_nanousd=self._take_spent(),
+                is_apart=isinstance(decision, Withhold) and decision.is_apart,
             )
         )
         return different

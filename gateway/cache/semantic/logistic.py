@@ -60,6 +60,11 @@ def log_odds(model: Pooled, features: Floats) -> float:
     return _clipped(centre / math.sqrt(1 + math.pi * variance / 8))
 
 
+def centre(model: Pooled, features: Floats) -> float:
+    """Return the log odds of right by the mean of the weights alone."""
+    return _clipped(float(features @ model.mean))
+
+
 def learn(model: Pooled, features: Floats, right: float, *, noise: float, false_same: float) -> Pooled:
     """Return the model after a label that said `right` (0 to 1) of features float64[d].
 

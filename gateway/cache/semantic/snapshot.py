@@ -17,7 +17,7 @@ from gateway.cache.semantic.free_text import Similarities
 from gateway.cache.semantic.logistic import Pooled
 from gateway.cache.semantic.state import ClassState, Totals
 
-VERSION: Final = 1
+VERSION: Final = 2
 Floats = npt.NDArray[np.float64]
 
 
@@ -46,6 +46,7 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     since_evaluated: int
     day: int
     spent_nanousd: int
+    verify_spent_nanousd: int
     totals: Totals
 
 
@@ -70,6 +71,7 @@ def encode_state(state: ClassState) -> bytes:
             since_evaluated=state.since_evaluated,
             day=state.day,
             spent_nanousd=state.spent_nanousd,
+            verify_spent_nanousd=state.verify_spent_nanousd,
             totals=state.totals,
         )
     )
@@ -98,6 +100,7 @@ def decode_state(data: bytes, *, features: int) -> ClassState:
         since_evaluated=saved.since_evaluated,
         day=saved.day,
         spent_nanousd=saved.spent_nanousd,
+        verify_spent_nanousd=saved.verify_spent_nanousd,
         totals=saved.totals,
     )
 

@@ -17,7 +17,7 @@ from gateway.cache.semantic import answers, cuts, drift, logistic
 from gateway.cache.semantic.answers import AnswerEvidence
 from gateway.cache.semantic.bound import FALSE_SAME
 from gateway.cache.semantic.cuts import Promise, Rolling, RollingCounts
-from gateway.cache.semantic.events import AskedTwice, Counted, Event, Labelled, Reopened
+from gateway.cache.semantic.events import AskedTwice, Counted, Event, Labelled, Reopened, Verified
 from gateway.cache.semantic.free_text import Similarities
 from gateway.cache.semantic.logistic import Pooled
 from policies.rules import SemanticRules
@@ -32,7 +32,10 @@ _DAY_S: Final = 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Sums over the class's life; money in nano-dollars. `floor_checks` are questions asked twice."""
+    """Sums over the class's life; money in nano-dollars. `floor_checks` are questions asked twice.
+
+    `affirmed`, `refuted` and `unverified` are the verifier's verdicts: same, different, none that could be used.
+    """
 
     requests: int = 0
     hits: int = 0
@@ -42,13 +45,17 @@ class Totals:
     alarms: int = 0
     saved_nanousd: int = 0
     label_cost_nanousd: int = 0
+    affirmed: int = 0
+    refuted: int = 0
+    unverified: int = 0
+    verify_cost_nanousd: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClassState:
     """What is known of one class. `cut` is an index of cuts.CUTS while serving; `hit_labels` are those since it opened.
 
-    `spent_nanousd` is what labels cost on `day` (days since 1970, UTC).
+    `spent_nanousd` is what labels cost on `day` (days since 1970, UTC), `verify_spent_nanousd` what verifying did.
     """
 
     model: Pooled
@@ -62,6 +69,7 @@ class ClassState:
     since_evaluated: int = 0
     day: int = 0
     spent_nanousd: int = 0
+    verify_spent_nanousd: int = 0
     totals: Totals = field(default_factory=Totals)
 
     @property
@@ -84,6 +92,8 @@ def fold(state: ClassState, event: Event, rules: SemanticRules) -> ClassState:
             return _after_floor_check(_spend(state, event.at_s, event.cost_nanousd), event)
         case Counted():
             return _after_count(state, event)
+        case Verified():
+            return _after_verdict(_at_day(state, event.at_s), event)
         case Reopened():
             return replace(_closed(state), answers={})
 
@@ -92,6 +102,18 @@ def is_frozen(state: ClassState, rules: SemanticRules, *, at_s: float) -> bool:
     """Whether the day's budget for labels is spent: then nothing is loosened until the next day (UTC)."""
     spent = state.spent_nanousd if int(at_s // _DAY_S) <= state.day else 0
     return spent >= rules.label_budget_nanousd_day
+
+
+def may_verify(state: ClassState, rules: SemanticRules, *, at_s: float) -> bool:
+    """Whether the day's budget for verifying has anything left; False without a verifier."""
+    spent = state.verify_spent_nanousd if int(at_s // _DAY_S) <= state.day else 0
+    return rules.verify is not None and spent < rules.verify.budget_nanousd_day
+
+
+def mean_verify_cost_nanousd(state: ClassState) -> float:
+    """Return what asking a verifier has cost on average; 0 before anybody was asked."""
+    totals = state.totals
+    return totals.verify_cost_nanousd / max(1, totals.affirmed + totals.refuted + totals.unverified)
 
 
 def promise_of(rules: SemanticRules) -> Promise:
@@ -114,7 +136,9 @@ def _after_label(state: ClassState, event: Labelled, rules: SemanticRules) -> Cl
     state = replace(
         state,
         model=logistic.learn(state.model, features, 1 - event.different, noise=floor, false_same=FALSE_SAME),
-        windows=cuts.with_label(state.windows, event.log_odds, event.different, is_new_pair=not event.was_hit),
+        windows=state.windows
+        if event.is_apart
+        else cuts.with_label(state.windows, event.log_odds, event.different, is_new_pair=not event.was_hit),
         answers=answers.remember(
             state.answers,
             event.answer_id,
@@ -122,7 +146,7 @@ def _after_label(state: ClassState, event: Labelled, rules: SemanticRules) -> Cl
             log_odds=event.log_odds,
             right=1 - event.different,
         ),
-        since_evaluated=state.since_evaluated + (event.log_odds >= cuts.CUTS[0]),
+        since_evaluated=state.since_evaluated + (event.log_odds >= cuts.CUTS[0] and not event.is_apart),
         hit_labels=state.hit_labels + event.was_hit,
         totals=replace(totals, labels=totals.labels + 1, hit_labels=totals.hit_labels + event.was_hit),
     )
@@ -157,6 +181,26 @@ def _after_floor_check(state: ClassState, event: AskedTwice) -> ClassState:
     )
 
 
+def _after_verdict(state: ClassState, event: Verified) -> ClassState:
+    totals, verdict, cost = state.totals, event.verdict, event.cost_nanousd
+    return replace(
+        state,
+        answers=state.answers
+        if verdict == "none"
+        else answers.remember_verdict(
+            state.answers, event.answer_id, question=event.question, is_same=verdict == "same"
+        ),
+        verify_spent_nanousd=state.verify_spent_nanousd + cost,
+        totals=replace(
+            totals,
+            affirmed=totals.affirmed + (verdict == "same"),
+            refuted=totals.refuted + (verdict == "different"),
+            unverified=totals.unverified + (verdict == "none"),
+            verify_cost_nanousd=totals.verify_cost_nanousd + cost,
+        ),
+    )
+
+
 def _after_count(state: ClassState, event: Counted) -> ClassState:
     if len(event.hits) != len(cuts.CUTS):
         return state  # from a version whose cuts were others
@@ -182,8 +226,12 @@ def _closed(state: ClassState) -> ClassState:
 def _spend(state: ClassState, at_s: float, cost_nanousd: int) -> ClassState:
     if not cost_nanousd:
         return state
-    day = int(at_s // _DAY_S)
-    # An event of yesterday that came late counts for today: it was paid all the same.
-    spent = cost_nanousd + (state.spent_nanousd if day <= state.day else 0)
+    state = _at_day(state, at_s)
     totals = replace(state.totals, label_cost_nanousd=state.totals.label_cost_nanousd + cost_nanousd)
-    return replace(state, day=max(day, state.day), spent_nanousd=spent, totals=totals)
+    return replace(state, spent_nanousd=state.spent_nanousd + cost_nanousd, totals=totals)
+
+
+def _at_day(state: ClassState, at_s: float) -> ClassState:
+    """Return the state with nothing spent where a day begins; what comes late from yesterday counts for today."""
+    day = int(at_s // _DAY_S)
+    return state if day <= state.day else replace(state, day=day, spent_nanousd=0, verify_spent_nanousd=0)

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Final
 
@@ -18,11 +18,13 @@ from gateway.cache.admission import may_serve
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import ExactCache, Hit
 from gateway.cache.semantic.answers import NOTHING_KNOWN
-from gateway.cache.semantic.classes import Classes, OpenClass, class_name
+from gateway.cache.semantic.classes import Classes, class_name
 from gateway.cache.semantic.eligibility import EntryRules, Ineligible, Question, question_of
-from gateway.cache.semantic.features import features_of_pair, is_refused
-from gateway.cache.semantic.gate import Pair, Serve, Withhold, decide
+from gateway.cache.semantic.events import Verdict
+from gateway.cache.semantic.features import features_of_pair, is_refused, with_verdict
+from gateway.cache.semantic.gate import Doubt, Pair, Withhold, decide, settle
 from gateway.cache.semantic.guards import failed, features_of, pair_features
+from gateway.cache.semantic.look import Asked, Judged, Looked, Place
 from gateway.cache.semantic.quota import WriteQuota
 from gateway.cache.semantic.scope import Partition, scope_of
 from gateway.cache.semantic.types import (
@@ -32,70 +34,17 @@ from gateway.cache.semantic.types import (
     Index,
     Neighbour,
     TooLong,
-    Vector,
 )
+from gateway.cache.semantic.verifying import AskVerifier
 from gateway.keys import Caller
 from gateway.ports import Clock, StoreUnavailable
-from policies.model import Catalogue, RouteClass
-from policies.rules import SemanticRules
-from router.types import ChatRequest
+from policies.model import Catalogue
 
 NEAR: Final = 0.75
 """Cosine from which a neighbour is worth comparing answers with (tests/bench/cache_run.py)."""
 NEIGHBOURS: Final = 8
 _REMEMBERED: Final = 4096
 _LONG_BYTES: Final = 8192
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A request that the exact tier had nothing for. `key` is its exact key, `arm` its rollout's, '' outside of one."""
-
-    request: ChatRequest
-    route_class: RouteClass
-    rules: SemanticRules
-    key: str
-    caller: Caller
-    arm: str = ""
-    namespace: str = ""
-    max_age_s: float | None = None
-    opted_in: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a question stands: what is needed to enter it, or to compare it with another."""
-
-    asked: Asked
-    question: Question
-    question_id: str
-    scope: str
-    vector: Vector
-    open_class: OpenClass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """A neighbour that no final guard refused, and what the gate said of it."""
-
-    entry: Entry
-    features: tuple[float, ...]
-    decision: Serve | Withhold
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """What became of one look: a hit, or why there is none (`refused`) and how near the nearest entry was.
-
-    `place` is None where the question has no business in the tier; `nearest` is the nearest entry's answer.
-    """
-
-    refused: str = ""
-    similarity: float = 0.0
-    nearest: str = ""
-    hit: Hit | None = None
-    place: Place | None = None
-    judged: Judged | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +72,10 @@ class SemanticTier:
         self.parts = parts
         self._features = lru_cache(maxsize=_REMEMBERED)(features_of)
 
-    async def look_up(self, asked: Asked) -> Looked:
+    async def look_up(self, asked: Asked, verify: AskVerifier) -> Looked:
         """Look for an answer to another wording. Never raises for want of an embedder or store: it says so instead.
 
-        Waits no longer than the embedder's and the store's own bounds; cancel leaves nothing behind.
+        Waits no longer than the embedder's, the store's and the verifier's own bounds; cancel leaves nothing behind.
         """
         rules = EntryRules(cache=asked.route_class.route.cache)
         read = partial(question_of, asked.request, rules, opted_in=asked.opted_in)
@@ -149,7 +98,7 @@ class SemanticTier:
         if not near:
             nearest = found[0].similarity if found else 0.0
             return Looked(refused="far" if found else "empty", similarity=nearest, place=place)
-        return await self._among(place, near)
+        return await self._among(place, near, verify)
 
     async def enter(self, place: Place, answer_id: str, answer: StoredAnswer) -> bool:
         """Remember that `answer` answers this question; say whether it was entered. Raises StoreUnavailable."""
@@ -205,7 +154,7 @@ class SemanticTier:
             open_class=open_class,
         )
 
-    async def _among(self, place: Place, near: Sequence[Neighbour]) -> Looked:
+    async def _among(self, place: Place, near: Sequence[Neighbour], verify: AskVerifier) -> Looked:
         """Take the nearest entry that no final guard refuses, and ask the gate."""
         refused_by: tuple[str, ...] = ()
         for one in near:
@@ -217,6 +166,8 @@ class SemanticTier:
             others = [other for other in near if other.entry.answer_id != one.entry.answer_id]
             margin = one.similarity - (others[0].similarity if others else NEAR)
             judged = self._judge(place, one, margin, refusals)
+            if isinstance(judged.decision, Doubt) and place.open_class.state.cut is not None:
+                judged = await self._verified(place, judged, verify)
             return await self._decided(place, one, judged)
         return Looked(
             refused=f"guard:{','.join(refused_by)}",
@@ -236,9 +187,30 @@ class SemanticTier:
             differences=pair_features(place.question.features, self._features(near.entry.text)),
             failed=refusals,
         )
-        pair = Pair(answer_id=near.entry.answer_id, question=place.question_id, features=features)
+        verdict = known.verdict_on(place.question_id)
+        pair = Pair(
+            answer_id=near.entry.answer_id,
+            question=place.question_id,
+            features=with_verdict(features, verdict),
+            worth_nanousd=int(near.entry.value),
+            verdict=verdict,
+        )
         decision = decide(state, pair, place.open_class.rules, at_s=now, draw=self.parts.rng.random())
-        return Judged(entry=near.entry, features=features, decision=decision)
+        return Judged(entry=near.entry, pair=pair, decision=decision)
+
+    async def _verified(self, place: Place, judged: Judged, verify: AskVerifier) -> Judged:
+        """Wait for the verifier as long as the policy lets a request wait; without its word the pair is a miss."""
+        rules = place.open_class.rules
+        at_most_s = rules.verify.timeout_s if rules.verify is not None else 0.0
+        verdict = await verify(place, judged.entry, at_most_s=at_most_s)
+        return self.settled(place, judged, verdict)
+
+    def settled(self, place: Place, judged: Judged, verdict: Verdict) -> Judged:
+        """Return a pair as the gate sees it once a verifier has said its word."""
+        pair, open_class = judged.pair.judged(verdict), place.open_class
+        now, draw = self.parts.clock.now(), self.parts.rng.random()
+        decision = settle(open_class.state, pair, open_class.rules, at_s=now, draw=draw)
+        return replace(judged, pair=pair, decision=decision)
 
     async def _decided(self, place: Place, near: Neighbour, judged: Judged) -> Looked:
         def missed(refused: str, *, teaches: bool = True) -> Looked:
@@ -249,6 +221,8 @@ class SemanticTier:
             )
 
         decision, asked = judged.decision, place.asked
+        if isinstance(decision, Doubt):  # a class that observes: its verifier is asked behind the answer
+            return missed("gate:observing")
         if isinstance(decision, Withhold):
             return missed(f"gate:{decision.reason}")
         hit = await self.stored(near.entry)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.metrics import KnownLabels, watch_loop_lag
+from gateway.loop_lag import watch_loop_lag
+from gateway.metrics import KnownLabels
 from gateway.series import COUNTERS, DISTRIBUTIONS, LEVELS
 from gateway.settings import process_environment
 from gateway.warming_series import Told

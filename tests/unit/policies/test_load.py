@@ -8,7 +8,7 @@ import pytest
 from policies.document import DocumentError
 from policies.load import load_policy, read_text
 from policies.model import CacheRules, Match, Policy, Route, TokenRange
-from policies.rules import HedgeRules, SemanticRules
+from policies.rules import HedgeRules, SemanticRules, VerifyRules
 from tests.unit.policies.examples import GROUPS, MINIMAL
 
 FULL = """\
@@ -114,6 +114,14 @@ def test_the_semantic_cache_is_off_unless_a_route_says_how_many_hits_may_be_wron
     assert load(with_route("cache: {semantic: {}}")).routes[0].cache.semantic == SemanticRules()
 
 
+def test_a_verifier_is_a_model_with_a_time_and_a_budget() -> None:
+    given = "{model: gpt-4o, timeout: 500ms, budget_usd_day: 0.1}"
+    found = load(with_route(f"cache: {{semantic: {{verify: {given}}}}}")).routes[0].cache.semantic
+    assert found == SemanticRules(verify=VerifyRules(model="gpt-4o", timeout_s=0.5, budget_nanousd_day=100_000_000))
+    plain = load(with_route("cache: {semantic: {verify: {model: gpt-4o}}}")).routes[0].cache.semantic
+    assert plain == SemanticRules(verify=VerifyRules(model="gpt-4o"))
+
+
 @pytest.mark.parametrize(
     ("written", "key"),
     [
@@ -122,6 +130,12 @@ def test_the_semantic_cache_is_off_unless_a_route_says_how_many_hits_may_be_wron
         ("{wrong_per_hit: 0.5}", "cache.semantic.wrong_per_hit"),
         ("{sample: 0}", "cache.semantic.sample"),
         ("{threshold: 0.95}", "cache.semantic.threshold"),
+        ("{verify: {}}", "cache.semantic.verify.model"),
+        ("{verify: {model: smal}}", "cache.semantic.verify.model"),
+        ("{verify: {model: requested}}", "cache.semantic.verify.model"),
+        ("{verify: {model: gpt-4o, timeout: 0s}}", "cache.semantic.verify.timeout"),
+        ("{verify: {model: gpt-4o, timeout: 1m}}", "cache.semantic.verify.timeout"),
+        ("{verify: {model: gpt-4o, timeout_ms: 800}}", "cache.semantic.verify.timeout_ms"),
     ],
 )
 def test_a_bound_that_means_nothing_is_refused_with_its_key(written: str, key: str) -> None:

@@ -39,10 +39,11 @@ def tenant_of(tenant: str, _scope: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What the index may take: bytes in all, and the share of them that one class may have."""
+    """What the index may take: bytes in all, the share of them that one class may have, and a question's wait."""
 
     max_bytes: int
     class_share: float = 0.5
+    fill_wait_s: float = FILL_WAIT_S
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,6 +74,7 @@ class LocalIndex:
         self._supervisor = supervisor
         self._clock = clock
         self._class_of = class_of
+        self._fill_wait_s = bounds.fill_wait_s
         self._quota = Quota(max_bytes=bounds.max_bytes, class_share=bounds.class_share, rng=rng)
         self._scopes: OrderedDict[tuple[str, str], _Scope] = OrderedDict()
         self._heard_s = clock.monotonic()
@@ -177,7 +179,7 @@ class LocalIndex:
         return opened
 
     async def _is_filled(self, filling: asyncio.Task[bool]) -> bool:
-        await asyncio.wait({filling}, timeout=FILL_WAIT_S)
+        await asyncio.wait({filling}, timeout=self._fill_wait_s)
         if filling.done() and (filling.cancelled() or not filling.result()):
             raise StoreUnavailable("the scope could not be read")
         return filling.done()

@@ -62,7 +62,7 @@ class Traffic:
         self._label(asked, decision, is_wrong, at_s)
 
     def _label(self, asked: Pair, decision: Decision, is_wrong: bool, at_s: float) -> None:
-        if isinstance(decision, Withhold) or decision.is_sampled:
+        if isinstance(decision, Withhold) or (isinstance(decision, Serve) and decision.is_sampled):
             is_hit = isinstance(decision, Serve)
             called = float(is_wrong or self.draw.random() < self.noise)
             self.tell(

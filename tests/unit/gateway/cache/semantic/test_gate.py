@@ -173,10 +173,11 @@ def test_starting_anew_forgets_the_evidence_and_the_answers(opened: Traffic) -> 
 
 
 def test_the_same_question_is_asked_twice_more_often_while_the_noise_is_unmeasured(opened: Traffic) -> None:
-    assert floor_share(begin(PRIOR), RULES) == 0.5
+    assert floor_share(begin(PRIOR), RULES) == 1.0
     measured = replace(opened.state.floor.current, labels=5000, wrong=5.0)
     known = replace(opened.state, floor=replace(opened.state.floor, current=measured))
     assert floor_share(known, RULES) == 0.01
+    assert floor_share(replace(known, cut=None), RULES) == 0.1
 
 
 def test_every_figure_is_the_states(opened: Traffic) -> None:
