@@ -1,0 +1,241 @@
+"""Measures one row of `make report-card` on a gateway process of its own: one replay of the slice, then the throughput.
+
+Must not judge what it finds.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.commands import keys
+from gateway.settings import Settings, load_settings
+from tests.bench.machine import LOAD_CORE
+from tests.bench.report_card_bot import Done, Play, played, poisson
+from tests.bench.report_card_provider import Counts, Known
+from tests.bench.report_card_rows import Row, models_yaml
+from tests.bench.report_card_week import Interaction, announcements, answer_lengths, classes
+from tests.bench.servers import Process, Server, gateway, telling_its_port
+from tests.e2e.serving import request, until
+
+Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """How the week is played. Times are divided: arrivals and times to live by `arrivals`, waits by `latencies`.
+
+    `places` are the provider's calls at once and `slo_s` the bound of the throughput, `lead_s` how long before a post
+    the bot announces it; all three as they would be uncompressed.
+    """
+
+    seed: int
+    begin_s: float
+    end_s: float
+    arrivals: float
+    latencies: float
+    places: int
+    slo_s: float
+    lead_s: float
+    sustained: int
+    trials: int
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One try of a rate: interactions per uncompressed second, the P95 in uncompressed seconds, and failures."""
+
+    rate: float
+    p95_s: float
+    failed: int
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one row gave. `cost_usd` is all that was spent on providers during the replay, by origin."""
+
+    row: str
+    is_built: bool = True
+    done: tuple[Done, ...] = ()
+    cost_usd: dict[str, float] = {}
+    tiers: dict[str, float] = {}
+    asks: float = 0.0
+    interactions: float = 0.0
+    models: dict[str, int] = {}
+    labels: float = 0.0
+    hedges: dict[str, float] = {}
+    provider: Counts = msgspec.field(default_factory=lambda: Counts(calls={}))
+    trials: tuple[Trial, ...] = ()
+
+
+@contextmanager
+def provider(setup: Setup) -> Iterator[Process]:
+    """Start the provider with what it must know of the questions."""
+    with tempfile.TemporaryDirectory() as folder:
+        known = Path(folder) / "known.json"
+        known.write_bytes(msgspec.json.encode(Known(classes=dict(classes()), lengths=answer_lengths())))
+        options = ("--compression", str(setup.latencies), "--seed", str(setup.seed), "--known", str(known))
+        with telling_its_port("tests.bench.report_card_provider", *options, core=LOAD_CORE) as process:
+            yield process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A row's gateway and its provider, running."""
+
+    row: Row
+    setup: Setup
+    server: Server
+    upstream: Process
+    settings: Settings
+
+    @property
+    def can_warm(self) -> bool:
+        """Whether this checkout's gateway takes announcements."""
+        return request(self.server.url, "/v1/warm", key=self.server.key, body={}).status not in (404, 405)
+
+    def replayed(self, week: Sequence[Interaction]) -> Measured:
+        """Play the slice as it was, compressed."""
+        setup, row = self.setup, self.row
+        before = self.scraped()
+        self.provider_counts(places=0)
+        announced = announcements(week, seed=setup.seed) if row.warming and self.can_warm else ()
+        lead_s = setup.lead_s / setup.latencies
+        play = Play(
+            url=self.server.url,
+            key=self.server.key,
+            week=week,
+            due_s=[LEAD_IN_S + one.at_s / setup.arrivals for one in week],
+            is_sequential=row.is_sequential,
+            announced=[(LEAD_IN_S + one.at_s / setup.arrivals - lead_s, one) for one in announced],
+            ready_by_s=lead_s,
+        )
+        done = played(play)
+        self.settle()
+        return self._measured(done, before)
+
+    def _measured(self, done: tuple[Done, ...], before: Samples) -> Measured:
+        after = self.scraped()
+        gained = {name: value - before.get(name, 0.0) for name, value in after.items()}
+        counts = self.provider_counts(places=self.setup.places)
+        return Measured(
+            row=self.row.name,
+            done=done,
+            cost_usd=summed(gained, "foreword_cost_usd_total", by="origin"),
+            tiers=_tiers(gained),
+            asks=sum(_asks(gained).values()),
+            interactions=total(gained, "foreword_interaction_duration_seconds_count"),
+            models=counts.calls,
+            labels=total(gained, "foreword_semantic_labels_total"),
+            hedges=summed(gained, "foreword_hedges_total", by="result"),
+            provider=counts,
+        )
+
+    def tried(self, week: Sequence[Interaction], *, rate: float, number: int) -> Trial:
+        """Play the beginning of the slice at a steady `rate`, for a tenant whose cache is empty."""
+        setup = self.setup
+        self.provider_counts(places=setup.places)
+        many = week[: setup.sustained]
+        key = keys.make(self.settings, tenant=f"trial-{number}", name="trial")
+        assert key is not None
+        due_s = poisson(len(many), rate=rate * setup.latencies, seed=setup.seed)
+        play = Play(url=self.server.url, key=key, week=many, due_s=due_s, is_sequential=self.row.is_sequential)
+        done = played(play)
+        self.settle()
+        took_s = sorted(one.took_s if one.is_ok else float("inf") for one in done)
+        p95_s = took_s[int(0.95 * len(took_s))] * setup.latencies
+        return Trial(rate=rate, p95_s=p95_s, failed=sum(not one.is_ok for one in done))
+
+    def scraped(self) -> Samples:
+        """Return every sample of /metrics."""
+        families = text_string_to_metric_families(request(self.server.url, "/metrics").body)
+        samples = (sample for family in families for sample in family.samples)
+        return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in samples}
+
+    def settle(self) -> None:
+        """Wait until nobody is being answered: labels and calls that outlive their callers are booked then."""
+        until(lambda: total(self.scraped(), "foreword_in_flight_requests") <= 0, "the end of what is under way")
+
+    def provider_counts(self, *, places: int) -> Counts:
+        """Return what the provider has counted, begin anew, and give it so many places (0: no bound)."""
+        told = request(f"http://127.0.0.1:{self.upstream.port}", "/control", body={"places": places}).body
+        return msgspec.json.decode(told, type=Counts)
+
+
+LEAD_IN_S = 3.0
+"""Before the first request is due, so that what is announced before it can be."""
+
+
+@contextmanager
+def session(row: Row, setup: Setup) -> Iterator[Session]:
+    """Start a provider and `foreword serve` as the row wants it; both end with the block."""
+    with provider(setup) as upstream:
+        options = ["--embedder", "minilm" if row.semantic else "off", "--semantic-writes-per-minute", "100000"]
+        policy, models = row.policy(arrivals=setup.arrivals), models_yaml(upstream.port)
+        with gateway(upstream, *options, policy=policy, models=models) as server:
+            flags = {"data_dir": str(server.home / "data")} if server.home else {}
+            settings = load_settings(flags=flags, environment={}).settings
+            yield Session(row=row, setup=setup, server=server, upstream=upstream, settings=settings)
+
+
+def sustained(session: Session, week: Sequence[Interaction], replay: Measured) -> tuple[Trial, ...]:
+    """Bisect for the highest rate whose P95 is within the objective; every trial made is returned."""
+    setup = session.setup
+    seconds = replay.provider.busy_s * setup.latencies / max(1, len(replay.done))
+    full = setup.places / max(seconds, 1e-9)  # a provider that never rests
+    low, high = 0.35 * full, 1.15 * full
+    found: list[Trial] = []
+    for number in range(setup.trials):
+        rate = (low * high) ** 0.5
+        trial = session.tried(week, rate=rate, number=number)
+        found.append(trial)
+        if trial.p95_s <= setup.slo_s and not trial.failed:
+            low = rate
+        else:
+            high = rate
+    return tuple(found)
+
+
+def total(samples: Samples, name: str) -> float:
+    """Return the sum over all labels."""
+    return sum(value for (found, _), value in samples.items() if found == name)
+
+
+def summed(samples: Samples, name: str, *, by: str) -> dict[str, float]:
+    """Return the sums by one label, those that are not zero."""
+    sums: dict[str, float] = {}
+    for (found, labels), value in samples.items():
+        if found == name and value:
+            sums[dict(labels)[by]] = sums.get(dict(labels)[by], 0.0) + value
+    return sums
+
+
+def _asks(samples: Samples) -> dict[str, float]:
+    """Return what users and pipeline steps asked of models, by cache status; a pipeline run itself asks nothing."""
+    asks = {
+        key: value
+        for key, value in samples.items()
+        if key[0] == "foreword_requests_total"
+        and dict(key[1])["origin"] in ("user", "pipeline")
+        and dict(key[1])["route"] != "none"
+    }
+    return summed(asks, "foreword_requests_total", by="cache")
+
+
+def _tiers(samples: Samples) -> dict[str, float]:
+    """Return how many asks which tier answered."""
+    asks = _asks(samples)
+    hits = {
+        dict(key[1])["tier"]: value
+        for key, value in samples.items()
+        if key[0] == "foreword_cache_lookups_total" and dict(key[1])["result"] == "hit"
+    }
+    return {
+        "exact": hits.get("memory", 0.0) + hits.get("redis", 0.0),
+        "segment": hits.get("segment", 0.0),
+        "joined": asks.get("joined", 0.0),
+        "semantic": asks.get("semantic-hit", 0.0),
+    }

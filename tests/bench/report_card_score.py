@@ -1,0 +1,208 @@
+"""What the rows of `make report-card` were worth: figures with intervals, in uncompressed seconds. Prints nothing."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from math import inf
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from tests.bench.cache_data import ADJUDICATED, QUORA
+from tests.bench.report_card_bot import Done
+from tests.bench.report_card_measure import Measured, Setup
+from tests.bench.report_card_week import Interaction
+
+RESAMPLES = 2000
+Floats = npt.NDArray[np.float64]
+Verdict = str
+"""Of a pair of questions: `right`, `wrong` (both by reading), `same class`, `other class` (noisy), `unknown`."""
+
+
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure and its 95 % bootstrap interval over interactions."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """Hits of whole interactions that were compared with the answer that was stored, and how many differed from it.
+
+    `unseen` are hits whose stored answer nobody was told before (it was made beside the users' requests).
+    """
+
+    compared: int = 0
+    differed: int = 0
+    unseen: int = 0
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """One row's figures. `hit_share`: of all asks, those that needed no provider call. Costs in USD per interaction."""
+
+    row: str
+    is_built: bool
+    interactions: int = 0
+    failed: int = 0
+    latency: dict[str, Interval] = {}
+    change: dict[str, Interval] = {}
+    cost: Interval = Interval(value=0.0, low=0.0, high=0.0)
+    beside: dict[str, float] = {}
+    hit_share: float = 0.0
+    tiers: dict[str, float] = {}
+    untouched: float = 0.0
+    rate: float = 0.0
+    rate_step: float = 0.0
+    checked: Checked = Checked()
+    semantic: dict[str, int] = {}
+    models: dict[str, int] = {}
+    labels: float = 0.0
+    hedges: dict[str, float] = {}
+    late_s: float = 0.0
+    most_at_once: int = 0
+    counted: float = 0.0
+
+
+def card(measured: Measured, base: Measured, *, week: Sequence[Interaction], setup: Setup) -> Card:
+    """Return the figures of a row; `change` is against the row `base`, interaction by interaction."""
+    if not measured.is_built:
+        return Card(row=measured.row, is_built=False)
+    took_s, base_s = _took_s(measured, setup), _took_s(base, setup)
+    own = np.array([one.told.cost_usd for one in measured.done])
+    spent = sum(measured.cost_usd.values())
+    # What was spent beside the users' own calls belongs to nobody, so it is spread over all.
+    costs = own + max(0.0, spent - float(own.sum())) / len(own)
+    base_own = np.array([one.told.cost_usd for one in base.done])
+    rng = np.random.default_rng(setup.seed)
+    picks = rng.integers(0, len(took_s), (RESAMPLES, len(took_s)))
+    asks = max(1.0, measured.asks)
+    return Card(
+        row=measured.row,
+        is_built=True,
+        interactions=len(measured.done),
+        failed=sum(not one.is_ok for one in measured.done),
+        latency={name: _interval(_quantile(share), picks, took_s) for name, share in SHARES.items()},
+        change={
+            "p95": _interval(_ratio_of(_quantile(0.95)), picks, took_s, base_s),
+            "cost": _interval(_ratio_of(np.mean), picks, costs, base_own),
+        },
+        cost=_interval(np.mean, picks, costs),
+        beside={origin: usd for origin, usd in measured.cost_usd.items() if origin not in ("user", "pipeline")},
+        hit_share=sum(measured.tiers.values()) / asks,
+        tiers={tier: count / asks for tier, count in measured.tiers.items()},
+        untouched=sum(one.is_ok and not one.told.calls for one in measured.done) / len(measured.done),
+        rate=best_rate(measured, setup),
+        rate_step=_rate_step(measured, setup),
+        checked=checked(measured.done, week),
+        semantic=judged(measured.done, week),
+        models=measured.models,
+        labels=measured.labels,
+        hedges=measured.hedges,
+        late_s=float(np.quantile([one.late_s for one in measured.done], 0.99)) * setup.latencies,
+        most_at_once=measured.provider.most_at_once,
+        counted=measured.interactions,
+    )
+
+
+SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_Figure = Callable[[Floats], "np.floating | float"]
+
+
+def _took_s(measured: Measured, setup: Setup) -> Floats:
+    # A failure is no fast answer: it counts as one that never came.
+    return np.array([one.took_s * setup.latencies if one.is_ok else inf for one in measured.done])
+
+
+def _quantile(share: float) -> Callable[[Floats], float]:
+    return lambda values: float(np.quantile(values, share, method="higher"))
+
+
+def _ratio_of(figure: Callable[[Floats], float]) -> Callable[[Floats, Floats], float]:
+    def ratio(ours: Floats, theirs: Floats) -> float:
+        return float(figure(ours)) / max(float(figure(theirs)), 1e-12) - 1.0
+
+    return ratio
+
+
+def _interval(figure: Callable[..., float], picks: npt.NDArray[np.int64], *columns: Floats) -> Interval:
+    drawn = sorted(float(figure(*(column[pick] for column in columns))) for pick in picks)
+    value = float(figure(*columns))
+    return Interval(value=value, low=drawn[int(0.025 * len(drawn))], high=drawn[int(0.975 * len(drawn))])
+
+
+def best_rate(measured: Measured, setup: Setup) -> float:
+    """Return the highest rate tried whose P95 was within the objective and below which no try failed, 0 without one."""
+    failing = min(
+        (trial.rate for trial in measured.trials if not _is_met(trial.p95_s, trial.failed, setup)), default=inf
+    )
+    return max((t.rate for t in measured.trials if _is_met(t.p95_s, t.failed, setup) and t.rate < failing), default=0.0)
+
+
+def _is_met(p95_s: float, failed: int, setup: Setup) -> bool:
+    return p95_s <= setup.slo_s and not failed
+
+
+def _rate_step(measured: Measured, setup: Setup) -> float:
+    """Return how far above the best rate the lowest failing one lies: the resolution of the search."""
+    best = best_rate(measured, setup)
+    above = [trial.rate for trial in measured.trials if trial.rate > best]
+    return min(above) / best - 1.0 if above and best else 0.0
+
+
+def checked(done: Sequence[Done], week: Sequence[Interaction]) -> Checked:
+    """Compare every exact hit with what was told when its answer was made."""
+    made: dict[str, set[str]] = {}
+    for one in done:
+        if one.told.cache not in ("hit", "semantic-hit") and one.is_ok:
+            made.setdefault(week[one.index].identity, set()).add(one.told.digest)
+    compared = differed = unseen = 0
+    for one in done:
+        if one.told.cache != "hit":
+            continue
+        known = made.get(week[one.index].identity)
+        if known is None:
+            unseen += 1
+            continue
+        compared += 1
+        differed += one.told.digest not in known
+    return Checked(compared=compared, differed=differed, unseen=unseen)
+
+
+def judged(done: Sequence[Done], week: Sequence[Interaction]) -> dict[str, int]:
+    """Count the semantic hits by what is known of them: whose question the answer was made for, and how that reads."""
+    makers = {one.told.answer: week[one.index] for one in done if one.told.cache == "miss" and one.told.answer}
+    counts: dict[str, int] = {}
+    for one in done:
+        if one.told.cache == "semantic-hit":
+            verdict = _verdict(week[one.index], makers.get(one.told.answer))
+            counts[verdict] = counts.get(verdict, 0) + 1
+    return counts
+
+
+def _verdict(asked: Interaction, maker: Interaction | None) -> Verdict:
+    if maker is None or asked.kind != "chat":
+        return "unknown"
+    read = _read_pairs().get((asked.question, maker.question))
+    if read is not None:
+        return {"y": "right", "n": "wrong"}.get(read, "unknown")
+    return "same class" if asked.class_id == maker.class_id else "other class"
+
+
+@cache
+def _read_pairs() -> Mapping[tuple[str, str], str]:
+    if not (ADJUDICATED.exists() and QUORA.exists()):
+        return {}
+    with gzip.open(QUORA, "rb") as lines:
+        texts = [msgspec.json.decode(line, type=_Question).text for line in lines]
+    with ADJUDICATED.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return {(texts[int(row["request"])], texts[int(row["neighbour"])]): row["label"] for row in rows}
+
+
+class _Question(msgspec.Struct, frozen=True):
+    text: str
