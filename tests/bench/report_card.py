@@ -58,6 +58,8 @@ def measured(row: Row, setup: Setup, week: Sequence[Interaction], console: Conso
             if row.name == "+ warming":
                 return Measured(row=row.name, is_built=False)
             console.print(f"{row.name}: without warming, which is not built in this checkout", highlight=False)
+        if row.hedging:
+            running.warmed_up(week)
         replay = running.replayed(week)
         trials = sustained(running, week, replay)
     console.print(f"{row.name}: {len(replay.done)} interactions, then {len(trials)} rates", highlight=False)

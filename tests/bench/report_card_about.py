@@ -10,7 +10,8 @@ from tests.bench.report_card_score import Card
 TEXT = """
 {machine}, {date}, commit {commit}, load average {load}, seed {seed}: {many} interactions of {hours:g} hours of the
 composed bot week, from hour {begin:g} of it, through a real `foreword serve` for each row (keys, ledger, metrics
-and log on, one worker, a Redis of its own).
+and log on, one worker, a Redis of its own; where hedging is on, after the same requests of another tenant, since it
+has to learn how long first tokens take).
 
 **Divided:** arrivals and times to live by {arrivals:g}, provider waits by {latencies:g}. Seconds below are as
 measured × {latencies:g}, the gateway's own time included, which so weighs {latencies:g} times what it would. Waits
@@ -24,14 +25,14 @@ same in every row. Chat answers are as long as a production trace's, steps are a
 lists. Prices are the models' published ones. The provider has no prefix cache. What is good enough to route to is
 the operator's word (priors), nobody's measurement: the cost of routing is real, its quality is not shown here.
 
-**rate** is the most interactions a second (undivided, Poisson) with a P95 of at most {slo:g} s and no failure,
-where the provider takes {places} calls at once and lets the rest wait in line: {trials} tries of the first
-{sustained} interactions each, from an empty cache, so short of hits that the replay has. **hits** are asks (chats,
-and pipeline steps by segment) that needed no provider call of their own; **no call** interactions none of whose
-asks needed one. Costs are all that providers were paid, labels, hedges and warms included. **Wrong hits:** exact
-ones are those that differ from what was told when the answer was made (compared where that was seen); semantic ones
-by the pairs that were read, else by class ids, which are noisy. (…–…) is a 95 % bootstrap over interactions;
-changes are against the first row, interaction by interaction.
+**rate** is the most interactions a second (undivided, Poisson) with a P95 of at most {slo:g} s and no failure, its
+second half too, where the provider takes {places} calls at once and lets the rest wait in line: {trials} tries of
+the first {sustained} interactions each, from an empty cache, so short of hits that the replay has. **hits** are
+asks (chats, and pipeline steps by segment) that needed no provider call of their own; **no call** interactions none
+of whose asks needed one. Costs are all that providers were paid, labels, hedges and warms included. **Wrong hits:**
+exact ones are those that differ from what was told when the answer was made (compared where that was seen);
+semantic ones by the pairs that were read, else by class ids, which are noisy. (…–…) is a 95 % bootstrap over
+interactions; changes are against the first row, interaction by interaction.
 """
 
 

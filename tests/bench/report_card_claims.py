@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from tests.bench.report_card_rows import CONCURRENT
 from tests.bench.report_card_score import Card
 
 
@@ -52,9 +53,10 @@ def _claim(what: str, built: Sequence[Card], value: Callable[[Card], float], *, 
 
 def _parallel(built: Sequence[Card]) -> Claim:
     """The claim of running independent steps at once, judged by throughput as it was made, with its P95 beside it."""
-    if len(built) < 2:
-        return Claim(what="steps in parallel", wanted="+30 %", measured="the row was not measured", verdict="short")
-    base, parallel = built[0], built[1]
+    parallel = next((card for card in built if card.row == CONCURRENT.name), None)
+    if parallel is None:
+        return Claim(what="steps in parallel", wanted="+30 %", measured="the row was not measured", verdict="unknown")
+    base = built[0]
     gain = _gain(parallel, base)
     return Claim(
         what="interactions a second, by running independent steps in parallel",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -92,15 +93,27 @@ def notes(cards: Sequence[Card]) -> list[str]:
     for card in cards:
         if not card.is_built:
             continue
-        parts = [f"calls {', '.join(f'{model} {count}' for model, count in sorted(card.models.items()))}"]
+        parts = [f"calls {_counted(card.models)}"]
         parts += [f"beside the users ({origin}) USD {usd:.4f}" for origin, usd in sorted(card.beside.items())]
+        parts += [f"semantic look-ups without a hit {_counted(card.refusals)}"] if card.refusals else []
         parts += [f"labels {card.labels:.0f}"] if card.labels else []
-        parts += [f"hedges {result} {count:.0f}" for result, count in sorted(card.hedges.items())]
-        parts += [f"rate's resolution {card.rate_step:.0%}", f"at most {card.most_at_once} calls at once in the replay"]
+        parts += [f"hedges {_counted(card.hedges)}"] if card.hedges else []
+        parts += [
+            f"no rate tried failed at {card.rate:.2f}/s"
+            if card.rate_step == inf
+            else f"a rate {card.rate_step:.0%} higher was not sustained"
+            if card.rate
+            else "no rate was sustained"
+        ]
+        parts += [f"at most {card.most_at_once} calls at once in the replay"]
         parts += [f"FAILED {card.failed}"] if card.failed else []
         parts += [f"the gateway's metric counted {card.counted:.0f} interactions"]
         found.append(f"- {card.row}: {'; '.join(parts)}")
     return found
+
+
+def _counted(counts: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {count:.0f}" for name, count in sorted(counts.items()))
 
 
 def show(console: Console, setup: Setup, described: Mapping[str, str], cards: Sequence[Card],

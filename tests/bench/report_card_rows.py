@@ -77,9 +77,10 @@ class Row:
 
 
 BASELINE = Row(name="sequential, no cache", is_sequential=True)
+CONCURRENT = Row(name="concurrent steps")
 ROWS = (
     BASELINE,
-    Row(name="concurrent steps"),
+    CONCURRENT,
     Row(name="+ exact, segment, joined", exact=True),
     Row(name="+ semantic", exact=True, semantic=True),
     Row(name="+ warming", exact=True, semantic=True, warming=True),

@@ -62,6 +62,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     semantic: dict[str, int] = {}
     models: dict[str, int] = {}
     labels: float = 0.0
+    refusals: dict[str, float] = {}
     hedges: dict[str, float] = {}
     late_s: float = 0.0
     most_at_once: int = 0
@@ -102,6 +103,7 @@ def card(measured: Measured, base: Measured, *, week: Sequence[Interaction], set
         semantic=judged(measured.done, week),
         models=measured.models,
         labels=measured.labels,
+        refusals=measured.refusals,
         hedges=measured.hedges,
         late_s=float(np.quantile([one.late_s for one in measured.done], 0.99)) * setup.latencies,
         most_at_once=measured.provider.most_at_once,
@@ -136,22 +138,19 @@ def _interval(figure: Callable[..., float], picks: npt.NDArray[np.int64], *colum
 
 
 def best_rate(measured: Measured, setup: Setup) -> float:
-    """Return the highest rate tried whose P95 was within the objective and below which no try failed, 0 without one."""
-    failing = min(
-        (trial.rate for trial in measured.trials if not _is_met(trial.p95_s, trial.failed, setup)), default=inf
-    )
-    return max((t.rate for t in measured.trials if _is_met(t.p95_s, t.failed, setup) and t.rate < failing), default=0.0)
+    """Return the highest rate tried that was sustained and below which none failed, 0 without one."""
+    failing = _failing_rate(measured, setup)
+    return max((trial.rate for trial in measured.trials if trial.rate < failing), default=0.0)
 
 
-def _is_met(p95_s: float, failed: int, setup: Setup) -> bool:
-    return p95_s <= setup.slo_s and not failed
+def _failing_rate(measured: Measured, setup: Setup) -> float:
+    return min((trial.rate for trial in measured.trials if not trial.is_within(setup.slo_s)), default=inf)
 
 
 def _rate_step(measured: Measured, setup: Setup) -> float:
-    """Return how far above the best rate the lowest failing one lies: the resolution of the search."""
+    """Return how far above the best rate the lowest failing one lies: the search's resolution; inf: none failed."""
     best = best_rate(measured, setup)
-    above = [trial.rate for trial in measured.trials if trial.rate > best]
-    return min(above) / best - 1.0 if above and best else 0.0
+    return _failing_rate(measured, setup) / best - 1.0 if best else 0.0
 
 
 def checked(done: Sequence[Done], week: Sequence[Interaction]) -> Checked:
