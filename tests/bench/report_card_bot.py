@@ -164,7 +164,7 @@ class _Bot:
             cache=headers["x-foreword-cache"],
             similarity=float(headers.get("x-foreword-similarity", "0")),
             answer=chat.id,
-            digest=_digest(chat.choices[0].message.content.encode()),
+            digest=_digest(chat.id.encode(), chat.choices[0].message.content.encode()),
         )
 
     async def _run(self, one: Interaction, *, steps: Sequence[str] | None = None) -> Told:
