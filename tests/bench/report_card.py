@@ -31,13 +31,13 @@ FULL = Setup(
     end_s=41 * HOUR_S,
     arrivals=480.0,
     latencies=10.0,
-    places=32,
+    places=16,
     slo_s=30.0,
     lead_s=30.0,
     sustained=200,
     trials=4,
 )
-QUICK = msgspec.structs.replace(FULL, begin_s=35 * HOUR_S, end_s=37 * HOUR_S, sustained=60, trials=2)
+QUICK = msgspec.structs.replace(FULL, begin_s=35 * HOUR_S, end_s=37 * HOUR_S, sustained=100, trials=2)
 
 
 def options_of(arguments: Sequence[str]) -> argparse.Namespace:

@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from gateway.clock import SystemClock
-from tests.bench.report_card_week import Announced, Interaction
+from tests.bench.report_card_week import MODEL, Announced, Interaction
 from tests.e2e.serving import BOUND_S
 
 STEPS = ("analysis", "fallacy")
@@ -149,7 +149,7 @@ class _Bot:
 
     async def announce(self, announced: Announced, *, due_s: float) -> None:
         await _until(due_s)
-        body = {"transcript": announced.transcript, "ready_by_s": self._play.ready_by_s}
+        body = {"transcript": announced.transcript, "model": MODEL, "ready_by_s": self._play.ready_by_s}
         async with self._session.post("/v1/warm", json=body) as answer:
             await answer.read()
 

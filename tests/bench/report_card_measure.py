@@ -199,6 +199,7 @@ def session(row: Row, setup: Setup) -> Iterator[Session]:
     """Start a provider and `foreword serve` as the row wants it; both end with the block."""
     with provider(setup) as upstream:
         options = ["--embedder", "minilm" if row.semantic else "off", "--semantic-writes-per-minute", "100000"]
+        options += ["--embedder-timeout-s", "1"]  # a busy machine is no fault of the embedder
         policy, models = row.policy(arrivals=setup.arrivals), models_yaml(upstream.port)
         with gateway(upstream, *options, policy=policy, models=models) as server:
             flags = {"data_dir": str(server.home / "data")} if server.home else {}

@@ -51,7 +51,7 @@ def cells(card: Card) -> tuple[str, ...]:
         f"{card.hit_share:.1%}",
         *(f"{card.tiers[tier]:.1%}" for tier in ("exact", "segment", "joined", "semantic")),
         f"{card.untouched:.1%}",
-        f"{card.rate:.2f}" if card.rate else "none",
+        f"{'≥ ' if card.rate_step == inf else ''}{card.rate:.2f}" if card.rate else "none",
         wrong(card),
     )
 
