@@ -45,6 +45,7 @@ from gateway.metrics import Metrics
 from gateway.outcome import Outcome
 from gateway.parts import Parts
 from gateway.pipelines.spec import shipped_pipelines
+from gateway.retained.keeper import keeper_of
 from gateway.rollout.rollouts import Rollouts
 from gateway.rollout.state import RolloutState
 from gateway.semantic.build import Semantic, Surroundings, make_semantic
@@ -118,6 +119,7 @@ def build(
     parts = _parts(around, (deployments, book), learnt, archive=ledger.archive, sink=sink, seed=seed)
     return Worker(
         services=_services(settings, parts, deployments, store, metrics, ledger),
+        parts=parts,
         supervisor=supervisor,
         store=store,
         ledger=ledger,
@@ -168,6 +170,7 @@ def _parts(
         rng=random.Random(seed),
         learning=learnt.learning,
         archive=archive,
+        keeper=keeper_of(around.store, clock, most_bytes=settings.retained_bytes),
     )
 
 
@@ -196,6 +199,7 @@ def _services(
             limits=limits,
             clock=parts.clock,
             sink=parts.sink,
+            keeper=parts.keeper,
         ),
         book=parts.book,
         desk=parts.desk,

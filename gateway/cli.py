@@ -23,7 +23,7 @@ EXIT_CONFIG = 2
 
 _SETTINGS_OF = {
     "serve": None,  # every one
-    "warm": ("redis_url", "data_dir", "log_level", "ledger_keep_days", "ledger_max_bytes"),
+    "warm": None,  # it is a gateway that does not listen
     "policy": ("policies", "models", "redis_url", "data_dir"),
     "keys": ("redis_url", "data_dir"),
     "report": ("redis_url", "data_dir"),
@@ -79,9 +79,17 @@ def _warm(loaded: Loaded) -> int:
         metrics = settings.data_dir / "metrics"
         metrics.mkdir(mode=0o700, parents=True, exist_ok=True)
         export_metrics_dir(metrics)
+        from gateway.documents import read_documents
         from gateway.warm import run_warmer
+        from policies.document import DocumentError
 
-        return run_warmer(settings)
+        try:
+            documents = read_documents(settings)
+        except DocumentError as error:
+            for problem in error.problems:
+                sys.stderr.write(f"{problem}\n")
+            return EXIT_CONFIG
+        return run_warmer(settings, documents)
 
 
 def _policy(loaded: Loaded, options: argparse.Namespace) -> int:

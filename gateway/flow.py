@@ -79,6 +79,13 @@ class Flow:
         """Decide without calling anybody (the dry run). Raises RequestFailed where no model may serve."""
         return self._launcher.plan(ask, trail)
 
+    def key(self, ask: Ask, trail: Trail) -> str:
+        """Return what the answer to a request that has been planned is stored under, "" where none would be."""
+        route_class = trail.route_class or self._launcher.match(ask, trail)
+        if not _may_store(ask, route_class):
+            return ""
+        return _key(ask, trail, route_class)
+
     async def _answer(self, ask: Ask, trail: Trail) -> Reply:
         route_class = self._launcher.match(ask, trail)
         found = await self._look_up(ask, trail, route_class)
@@ -107,8 +114,8 @@ class Flow:
         self, ask: Ask, trail: Trail, route_class: RouteClass
     ) -> Hit | Flight | Lease | Elsewhere | None:
         """Return a stored answer, a call to join, or what to call with: the tiers in order, cheapest first."""
-        control, rules = ask.cache_control, route_class.route.cache
-        if not is_storable(ask.request.document, rules) and not (ask.store_sampled and rules.exact_ttl_s > 0):
+        control = ask.cache_control
+        if not _may_store(ask, route_class):
             _refuse_uncached(ask)
             return None
         if len(ask.request.body) < _LONG_BYTES:
@@ -237,6 +244,11 @@ class Flow:
         if ask.deadline_s is None:
             return None
         return max(0.0, ask.received_s + ask.deadline_s - self._parts.clock.monotonic())
+
+
+def _may_store(ask: Ask, route_class: RouteClass) -> bool:
+    rules = route_class.route.cache
+    return is_storable(ask.request.document, rules) or (ask.store_sampled and rules.exact_ttl_s > 0)
 
 
 def _is_plain(ask: Ask, trail: Trail) -> bool:

@@ -23,27 +23,14 @@ from gateway.pipelines.request import BadRunRequest, RunRequest, answer_form, re
 from gateway.pipelines.run import run_pipeline
 from gateway.pipelines.spec import PIPELINE_MODEL_PREFIX, Pipeline
 from gateway.ports import Clock
+from gateway.posted import Posted
+from gateway.retained.keeper import Keeper
+from gateway.retained.runs import kept_run, left_s, run_key, warmed_by
 from gateway.steps import FlowSteps
-from gateway.trail import CacheControl
 from policies.model import Catalogue
 from router.facts import BadRequest, DoorLimits
 from router.types import Usage
 from router.usage import BYTES_PER_TOKEN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Posted:
-    """Who posted what, as the endpoint read it. `received_s` monotonic."""
-
-    document: Mapping[str, object]
-    caller: Caller
-    request_id: str
-    received_s: float
-    session: str
-    tags: frozenset[str]
-    cache_control: CacheControl
-    deadline_s: float | None
-    traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +42,13 @@ class Interaction:
     posted: Posted
     owner: Interactions
     is_chat: bool
+
+    @property
+    def key(self) -> str:
+        """The digest by which the run can be wanted again."""
+        posted = self.posted
+        namespace = posted.cache_control.namespace
+        return run_key(self.request, tenant=posted.caller.tenant, namespace=namespace, transcript=self.steps.transcript)
 
     async def whole(self) -> PipelineReport:
         """Run to the end. On cancel the caller has left: every ask is given up and the Outcome says so."""
@@ -101,8 +95,10 @@ class Interactions:
         limits: DoorLimits,
         clock: Clock,
         sink: Callable[[Outcome], None],
+        keeper: Keeper,
     ) -> None:
         self._pipelines = pipelines
+        self._keeper = keeper
         self._flow = flow
         self._catalogue = catalogue
         self._limits = limits
@@ -159,6 +155,7 @@ class Interactions:
             cache_control=posted.cache_control,
             traceparent=posted.traceparent,
             transcript=attachment_hash(transcript),
+            warming=posted.warming,
         )
 
     def close(self, interaction: Interaction, report: PipelineReport | None) -> None:
@@ -167,10 +164,15 @@ class Interactions:
         total_s = self.clock.monotonic() - posted.received_s
         answers = [answer for step in report.steps for answer in step.answers] if report else []
         has_failed = report is not None and report.status == "failed"
+        key = interaction.key
+        if report is not None and report.status == "ok" and _is_stored(interaction):
+            kept = kept_run(posted, run, answers, transcript=interaction.steps.transcript, total_s=total_s)
+            if kept is not None:
+                self._keeper.write(key, kept, ttl_s=left_s(answers))
         self._sink(
             Outcome(
                 request_id=posted.request_id,
-                origin="user",
+                origin="user" if posted.warming is None else "warmer",
                 endpoint="pipeline",
                 started_at=self.clock.now() - total_s,
                 result="cancelled" if report is None else "error" if has_failed else "ok",
@@ -184,9 +186,13 @@ class Interactions:
                 is_simulated=any(answer.is_simulated for answer in answers),
                 stream=run.stream,
                 cache=_cache(answers),
+                cache_key=key,
+                age_s=max((answer.age_s for answer in answers), default=0.0),
+                ttl_s=min((answer.ttl_s for answer in answers), default=0.0),
+                warmed_by=warmed_by(answers) if posted.warming is None else posted.warming.predictor,
                 input_tokens_estimate=(len(run.transcript) + BYTES_PER_TOKEN - 1) // BYTES_PER_TOKEN,
                 saved_nanousd=0,
-                interaction_cost_nanousd=sum(answer.cost_nanousd or 0 for answer in answers),
+                interaction_cost_nanousd=0 if posted.warming else sum(answer.cost_nanousd or 0 for answer in answers),
                 error_code="pipeline_failed" if has_failed else "",
                 error_type="pipeline_error" if has_failed else "",
                 error_source="gateway" if has_failed else "",
@@ -195,6 +201,10 @@ class Interactions:
                 overhead_s=max(0.0, total_s - (report.wall_s if report else total_s)),
             )
         )
+
+
+def _is_stored(interaction: Interaction) -> bool:
+    return not interaction.posted.cache_control.no_store
 
 
 def _status(interaction: Interaction, report: PipelineReport | None) -> int:

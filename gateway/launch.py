@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -18,14 +19,15 @@ from gateway.cache.admission import may_join
 from gateway.cache.flight import Flight
 from gateway.cache.lease import Lease
 from gateway.cascade import cascaded
-from gateway.errors import RequestFailed, from_no_candidate
+from gateway.errors import RequestFailed, from_no_candidate, http_failure
 from gateway.made import made_answer
 from gateway.outcome import Origin
 from gateway.parts import Parts
+from gateway.retained.bound import bound_of
 from gateway.semantic.again import Run
 from gateway.stickiness import sticky_key
 from gateway.trail import Ask, Trail
-from policies.arrange import service_tier
+from policies.arrange import service_tier, warming_plan
 from policies.decide import choose, match
 from policies.decision import decided
 from policies.model import NoCandidate, Plan, RouteClass, View
@@ -75,6 +77,8 @@ class Launcher:
             deadline_s=deadline_s,
             service_tier=service_tier(route_class.route, deadline_s),
         )
+        if ask.warming is not None:
+            trail.plan = warming_plan(trail.plan, service_tier=ask.warming.service_tier)
         return trail.plan
 
     def _view(self, ask: Ask, trail: Trail, route_class: RouteClass) -> View:
@@ -99,7 +103,7 @@ class Launcher:
         begun = self._parts.inflight.find(trail.key) if trail.key else None
         if begun is not None and trail.route_class is not None and may_join(begun, trail.route_class):
             # Somebody else began the same call while this one waited to know its price.
-            self._parts.desk.settle(hold, cost_nanousd=0, usage=Usage())
+            self._settle(ask, hold, cost_nanousd=0, usage=Usage())
             self.give_up(lease)
             trail.note(begun)
             return begun
@@ -116,6 +120,22 @@ class Launcher:
 
     async def _hold(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
         """Reserve what the call may cost; the plan may come back narrower. Raises RequestFailed."""
+        if ask.warming is None:
+            return await self._reserve(ask, trail, plan)
+        purse, most = (
+            ask.warming.purse,
+            bound_of(ask.request, trail, plan, catalogue=self._parts.deployments.catalogue()),
+        )
+        if most is None or not purse.take(most):
+            raise http_failure(429, "more than this warm may cost", code="budget_exceeded")
+        try:
+            hold = await self._reserve(ask, trail, plan)
+        except (RequestFailed, asyncio.CancelledError):
+            purse.settle(most, 0)
+            raise
+        return replace(hold, pledged_nanousd=most)
+
+    async def _reserve(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
         policy, route_class = trail.policy, trail.route_class
         if policy is None or route_class is None or not (policy.budgets or policy.rates):
             return Hold(plan=plan)
@@ -162,8 +182,13 @@ class Launcher:
             tenant=tenant,
         )
 
+    def _settle(self, ask: Ask, hold: Hold, *, cost_nanousd: int | None, usage: Usage) -> None:
+        self._parts.desk.settle(hold, cost_nanousd=cost_nanousd, usage=usage)
+        if ask.warming is not None:
+            ask.warming.purse.settle(hold.pledged_nanousd, cost_nanousd)
+
     def _ended(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None, hold: Hold) -> None:
-        self._parts.desk.settle(hold, cost_nanousd=trail.cost_nanousd(), usage=trail.usage())
+        self._settle(ask, hold, cost_nanousd=trail.cost_nanousd(), usage=trail.usage())
         self._keep(ask, trail, flight, lease)
         if trail.sticky_key and flight.finished is not None:
             group, tokens = flight.finished.deployment.group, flight.finished.usage.input_tokens
@@ -181,6 +206,7 @@ class Launcher:
             self._parts.exact.keep(flight.key, answer)
             # Stored before the lease is given up: who waits for that must then find the answer.
             self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
+            self._parts.keeper.keep(ask, trail, answer, key=flight.key)
             self._parts.semantic.learn(trail, answer, run=self._run)
         self.give_up(lease)
 

@@ -53,6 +53,7 @@ def _stored_answer(
         epoch=route_class.route.epoch,
         tags=tuple(sorted(ask.tags)),
         transcript=_transcript(trail),
+        warmed_by=ask.warming.predictor if ask.warming is not None else "",
     )
 
 

@@ -36,6 +36,7 @@ from gateway.series import (
     zeros,
 )
 from gateway.tally import Count, Spread
+from gateway.warming_series import Told
 
 __all__ = ["KnownLabels", "Metrics", "forget_process", "watch_loop_lag"]
 
@@ -206,11 +207,13 @@ class Metrics:
         """Observe by how much a timer of the event loop was late."""
         self._child("foreword_event_loop_lag_seconds")(seconds)
 
-    def warmer_recorded(self, events: int, *, lag_s: float, window_events: int) -> None:
-        """Say what the warmer has read, how far behind the ledger's newest entry it is, and what it remembers."""
-        self._child("foreword_warmer_events")(events)
-        self._gauges["foreword_warmer_lag_seconds"].set(lag_s)
-        self._gauges["foreword_warmer_window_events"].set(window_events)
+    def warmer_told(self, told: Told) -> None:
+        """Add and set what the warmer says of itself."""
+        for name, labels, by in told.counts:
+            self._child(name, *labels)(by)
+        for name, labels, figure in told.levels:
+            gauge = self._gauges[name]
+            (gauge.labels(*labels) if labels else gauge).set(figure)
 
     def _deployment(self, model: str, provider: str) -> tuple[str, str]:
         return closed(provider, self._known.providers), closed(model, self._known.models)

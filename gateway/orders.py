@@ -48,7 +48,7 @@ class Parts:
     """What the parent runs in its children."""
 
     run_worker: RunWorker
-    run_warmer: Callable[[Settings], int]
+    run_warmer: Callable[[Settings, Documents], int]
     examine: Examine
 
 
@@ -123,7 +123,8 @@ class Orders:
         ]
         if settings.warmer:
             # Two at once would record, and later spend, twice.
-            jobs.append(Job(name="warmer", run=_warmer(settings, ground), is_vital=False, overlaps=False))
+            run = _warmer(settings, self._documents, ground)
+            jobs.append(Job(name="warmer", run=run, is_vital=False, overlaps=False))
         jobs.extend(self._helpers)
         gc.collect()
         gc.freeze()  # pages of what exists by now stay shared: a collection in a worker would write to all of them
@@ -150,12 +151,12 @@ class Orders:
         return in_child(lambda: examine(settings, documents, may_make_key=may_make_key))
 
 
-def _warmer(settings: Settings, ground: Ground) -> Callable[[TellReady], int]:
+def _warmer(settings: Settings, documents: Documents, ground: Ground) -> Callable[[TellReady], int]:
     def run(tell_ready: TellReady) -> int:
         for made in (*ground.sockets, *ground.ops_sockets):
             made.close()
         tell_ready()  # nobody waits for it to serve
-        return ground.parts.run_warmer(settings)
+        return ground.parts.run_warmer(settings, documents)
 
     return run
 

@@ -12,6 +12,7 @@ import msgspec
 from policies.decision import Decision
 from policies.evidence import Arm
 from router.types import AttemptRecord, Usage
+from warmer.types import PredictorName
 
 Origin = Literal["user", "pipeline", "warmer", "cache", "refresh", "shadow"]
 """Who wanted it; `cache` is the cache itself: a question's vector; `refresh` too: an answer asked for again."""
@@ -19,6 +20,8 @@ Result = Literal["ok", "error", "cancelled"]
 CacheStatus = Literal["hit", "semantic-hit", "joined", "stale", "miss", "bypass"]
 CacheTier = Literal["none", "memory", "redis", "inflight", "segment", "semantic"]
 Source = Literal["gateway", "provider"]
+WarmedBy = PredictorName | Literal[""]
+"""Who had the answer made before anybody asked; "" for nobody."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -30,7 +33,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     `arm` is who decided on a route with a quality floor, and `decision` what is needed to decide again
     (policies/decision.py); None where no policy was asked. `overhead_s` is total time minus the time spent waiting for
     providers and for a slow client. `similarity` and `nearest_key` are of the nearest stored question, `semantic` is
-    why it did not answer (ineligible, a guard, the gate).
+    why it did not answer (ineligible, a guard, the gate). `ttl_s` is how long the answer told is good from when it was
+    made, 0 where it was not kept; `warmed_by` is of a hit the predictor that had it made, of a warm the one that asked.
     """
 
     request_id: str
@@ -77,3 +81,5 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     parent_request_id: str = ""
     arm: Arm = ""
     decision: Decision | None = None
+    ttl_s: float = 0.0
+    warmed_by: WarmedBy = ""

@@ -14,6 +14,7 @@ from gateway.cache.lease import Leases
 from gateway.cache.recall import Recall
 from gateway.knowledge.learning import Learning
 from gateway.ports import Clock
+from gateway.retained.keeper import Keeper
 from gateway.rollout.rollouts import Rollouts
 from gateway.semantic.hook import SemanticHook
 from gateway.semantic.refresh import Refresher
@@ -49,4 +50,5 @@ class Parts:
     rng: random.Random
     learning: Learning
     archive: Archive
+    keeper: Keeper
     recall: Recall = field(default_factory=Recall)

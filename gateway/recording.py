@@ -85,7 +85,9 @@ class OutcomeRecorder:
         ended.duration(outcome.total_s)
         if outcome.attempts:
             self._record_provider(outcome, key)
-        elif outcome.cache_key and outcome.cache != "miss" and outcome.cache != "bypass":
+        elif (
+            outcome.cache_tier != "none" and outcome.cache_key and outcome.cache != "miss" and outcome.cache != "bypass"
+        ):
             saved, age_or_joined = self._reused.get(key) or self._find_reused(key)
             saved(outcome.saved_nanousd * NANO)
             age_or_joined(1 if outcome.cache == "joined" else outcome.age_s)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from gateway.knowledge.labels import SOURCES
 from gateway.outcome import CacheStatus, Result, Source
+from gateway.series_kinds import Distribution, Level, Series
+from gateway.warming_series import WARMING_COUNTERS, WARMING_LEVELS, warming_level_zeros, warming_zeros
 from policies.evidence import Arm
 from router.breaker import BreakerState
 from router.errors import ErrorKind
@@ -75,29 +77,6 @@ class KnownLabels:
     endpoints: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One metric: its name in Prometheus form (counters without `_total`), its help text and its labels."""
-
-    name: str
-    text: str
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Distribution(Series):
-    """A histogram; `buckets` are upper bounds."""
-
-    buckets: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Level(Series):
-    """A gauge; `mode` says how the values of several processes become one. Both forget processes that have ended."""
-
-    mode: Literal["livesum", "livemax"] = "livemax"
-
-
 _DEPLOYMENT = ("provider", "model")
 _CALL = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 
@@ -134,7 +113,7 @@ COUNTERS = (
     Series("foreword_policy_reloads", "Policy loads by result", ("result",)),
     Series("foreword_redis_failures", "Redis round trips that failed", ("operation",)),
     Series("foreword_ledger_dropped_entries", "Ledger entries lost"),
-    Series("foreword_warmer_events", "Ledger entries that the warmer has recorded"),
+    *WARMING_COUNTERS,
 )
 DISTRIBUTIONS = (
     Distribution("foreword_request_duration_seconds", "Total time", ("route", "cache", "origin"), _REQUEST_S),
@@ -179,8 +158,7 @@ LEVELS = (
     Level("foreword_knowledge_labels", "Judged answers that routing by quality knows of"),
     Level("foreword_rollout_percent", "Sessions under a new version; 0 outside a rollout", ("policy",)),
     Level("foreword_rollout_step", "Step of a policy's rollout, from 1; 0 outside one", ("policy",)),
-    Level("foreword_warmer_lag_seconds", "How far behind the newest ledger entry the warmer is"),
-    Level("foreword_warmer_window_events", "Events that the warmer remembers"),
+    *WARMING_LEVELS,
 )
 
 
@@ -229,6 +207,7 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "foreword_redis_duration_seconds", (operation,)
         yield "foreword_redis_failures", (operation,)
     yield "foreword_retry_budget_refusals", ()
+    yield from warming_zeros()
     for model, provider in sorted(known.deployments):
         for name in ("foreword_malformed_events", "foreword_queue_entries", "foreword_queue_drops"):
             yield name, (provider, model)
@@ -256,6 +235,7 @@ def _semantic_zeros() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def level_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the same for gauges."""
+    yield from warming_level_zeros()
     for level in LEVELS:
         if level.labels == ("route",):
             yield from ((level.name, (route,)) for route in sorted(known.routes))

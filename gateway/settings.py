@@ -106,6 +106,9 @@ class Settings(WaitSettings):
     )
     semantic_memory_bytes: Size = Field(ByteSize(64 * 1024**2), description="questions in each worker's memory")
     semantic_writes_per_minute: Count = Field(600, description="new questions of one key, per worker and minute")
+    retained_bytes: Size = Field(
+        ByteSize(64 * 1024**2), description="most that one tenant's requests kept for the warmer may take in Redis"
+    )
     simulated_latency_scale: Annotated[NonNegativeFloat, Number] = Field(
         1.0, description="latency of the simulated backend; 0 answers at once"
     )

@@ -14,9 +14,13 @@ from gateway.delivery import Reply
 from gateway.errors import RequestFailed, from_bad_request
 from gateway.flow import Flow
 from gateway.keys import Caller
+from gateway.part import Part
 from gateway.pipelines.ports import StepAnswer, StepAsk, StepError
 from gateway.ports import Clock
-from gateway.trail import Ask, CacheControl
+from gateway.purse import Warming
+from gateway.retained.bound import size_for
+from gateway.retained.keepable import retains
+from gateway.trail import Ask, CacheControl, Trail
 from router.facts import BadRequest, DoorLimits, read_request
 
 
@@ -24,7 +28,7 @@ from router.facts import BadRequest, DoorLimits, read_request
 class FlowSteps:
     """Asks on behalf of one pipeline run; implements gateway.pipelines.ports.AskStep.
 
-    `transcript` is the SHA-256 of its text.
+    `transcript` is the SHA-256 of its text; `warming` is set where the warmer runs the pipeline.
     """
 
     flow: Flow
@@ -36,6 +40,7 @@ class FlowSteps:
     cache_control: CacheControl
     traceparent: str | None
     transcript: str = ""
+    warming: Warming | None = None
 
     async def __call__(self, ask: StepAsk, *, on_first_token: Callable[[], None] | None = None) -> StepAnswer:
         """Answer one step; every failure of the request is a value. Cancel gives up the answer."""
@@ -57,7 +62,7 @@ class FlowSteps:
             request_id=f"{ask.parent_request_id}.{ask.step}{part}{'.repair' if ask.is_repair else ''}",
             endpoint="pipeline-step",
             received_s=started_s,
-            origin="pipeline",
+            origin="pipeline" if self.warming is None else "warmer",
             session=self.session,
             tags=self.tags | frozenset(ask.tags),
             cache_control=self.cache_control,
@@ -70,6 +75,7 @@ class FlowSteps:
             on_first_token=on_first_token,
             parent_request_id=ask.parent_request_id,
             transcript=self.transcript,
+            warming=self.warming,
         )
 
     def _failed(self, failure: RequestFailed, started_s: float) -> StepAnswer:
@@ -86,6 +92,7 @@ def _answered(reply: Reply, total_s: float) -> StepAnswer:
     trail = reply.trail
     model, _, response_model, simulated, _ = trail.answered_by()
     content = _content(reply.body or b"")
+    kept = trail.stored or trail.made
     return StepAnswer(
         content=content if content is not None else _no_text(),
         usage=trail.usage(),
@@ -99,6 +106,24 @@ def _answered(reply: Reply, total_s: float) -> StepAnswer:
         is_simulated=simulated,
         total_s=total_s,
         first_token_s=trail.first_token_s,
+        ttl_s=kept.ttl_s if kept is not None else 0.0,
+        age_s=trail.age_s,
+        warmed_by=kept.warmed_by if kept is not None else "",
+        part=_part(trail) if kept is not None else None,
+    )
+
+
+def _part(trail: Trail) -> Part | None:
+    """Name the step's stored answer, where the warmer may have it made again."""
+    if not retains(trail.policy, trail.route_class):
+        return None
+    size = size_for(trail.ask.request, trail)
+    return Part(
+        key=trail.key,
+        model=trail.answered_by()[0],
+        usage=trail.usage(),
+        most_input=size.input if size is not None else 0,
+        most_output=size.output if size is not None else None,
     )
 
 

@@ -21,6 +21,7 @@ from gateway.errors import RequestFailed
 from gateway.keys import Caller
 from gateway.outcome import CacheStatus, CacheTier, Origin, Outcome, Result
 from gateway.ports import Clock
+from gateway.purse import Warming
 from policies.decision import Decision, decision_of
 from policies.model import Plan, Policy, RequestFacts, RouteClass, Warm
 from policies.prices import Price
@@ -49,7 +50,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     `is_segment` labels the hits of a part of a transcript. `assemble`: ask the provider for a stream and put it
     together, so that a stall is seen; `on_first_token` is called once the answer begins. `spending` collects what the
     answer's headers say of budgets and limits, `transcript` is the SHA-256 of a pipeline's text, `recalled` what is
-    known of the same bytes, to be used where it fits.
+    known of the same bytes, to be used where it fits. `warming` says on whose account the warmer asks.
     """
 
     request: ChatRequest
@@ -72,6 +73,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     transcript: str = ""
     spending: Spending | None = None
     recalled: Recalled | None = None
+    warming: Warming | None = None
 
 
 Sink = Callable[[Outcome], None]
@@ -269,18 +271,19 @@ class Trail(msgspec.Struct, kw_only=True, eq=False):
             parent_request_id=ask.parent_request_id,
             arm=plan.arm if plan else "",
             decision=self.decision or decision_of(self.facts),
+            ttl_s=self._ttl_s(),
+            warmed_by=self.stored.warmed_by if self.stored else ask.warming.predictor if ask.warming else "",
         )
+
+    def _ttl_s(self) -> float:
+        if (answer := self.stored or self.made) is not None:
+            return answer.ttl_s
+        return self.route_class.route.cache.exact_ttl_s if self.route_class and self.cache == "joined" else 0.0
 
     def answered_by(self) -> tuple[str, str, str, bool, tuple[str, ...]]:
         """Return (routed model, provider, response model, whether simulated, finish reasons) as far as known."""
         if (stored := self.stored) is not None:
-            return (
-                stored.routed_model,
-                stored.provider,
-                stored.response_model,
-                stored.is_simulated,
-                stored.finish_reasons,
-            )
+            return stored.answered_by
         flight = self.flight
         if flight is not None and flight.finished is not None:
             done = flight.finished

@@ -30,6 +30,7 @@ from gateway.knowledge.knowledge import POLL_S as LEARN_S
 from gateway.known_labels import known_labels
 from gateway.ledger import Ledger
 from gateway.metrics import watch_loop_lag
+from gateway.parts import Parts
 from gateway.semantic.build import Semantic
 from gateway.spend_tasks import SpendTasks
 from gateway.stores.memory import MemoryStore
@@ -54,6 +55,7 @@ class Worker:
     """Everything of one worker that must be started and closed."""
 
     services: Services
+    parts: Parts
     supervisor: Supervisor
     store: RedisStore | MemoryStore
     ledger: Ledger
@@ -101,6 +103,16 @@ async def start(
     crowd: Crowd | None = None,
 ) -> None:
     """Listen, begin the lifetime tasks, become ready. `crowd` is this worker among others, None for one alone."""
+    await begin(built)
+    table = CLIENT if ops_sockets else (*CLIENT, *OPS)
+    await _listen(built, table, sockets, crowd or Crowd(Places(1), 0))
+    if ops_sockets:
+        await _listen(built, OPS, ops_sockets, Crowd(Places(1), 0))
+    built.services.is_ready = True
+
+
+async def begin(built: Worker) -> None:
+    """Begin the lifetime tasks, with everything that answers need, and listen nowhere: so does the warmer."""
     settings, services = built.services.settings, built.services
     built.ledger.start()
     await built.spend.start(built.supervisor)
@@ -116,11 +128,6 @@ async def start(
     built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
     built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")
     built.supervisor.every(LEARN_S, lambda: _learn(services), name="knowledge")
-    table = CLIENT if ops_sockets else (*CLIENT, *OPS)
-    await _listen(built, table, sockets, crowd or Crowd(Places(1), 0))
-    if ops_sockets:
-        await _listen(built, OPS, ops_sockets, Crowd(Places(1), 0))
-    services.is_ready = True
 
 
 async def _listen(built: Worker, table: Table, sockets: Sequence[socket.socket], crowd: Crowd) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from policies.model import Cascade, Route
+from msgspec.structs import replace
+
+from policies.model import Cascade, Plan, Route
 
 
 def cascaded(route: Route, order: Sequence[str], aliases: Mapping[str, str]) -> tuple[list[str], Cascade | None]:
@@ -29,3 +31,9 @@ def service_tier(route: Route, deadline_s: float) -> str:
     if rules is None or rules.prefer == "standard" or deadline_s <= rules.deadline_gt_s:
         return ""
     return rules.prefer
+
+
+def warming_plan(plan: Plan, *, service_tier: str) -> Plan:
+    """Return the plan as the warmer follows it: asked once, at its own tier, since nobody waits; a cascade has two."""
+    attempts = 1 if plan.cascade is None else 2
+    return replace(plan, service_tier=service_tier, max_attempts=attempts, hedge=None)

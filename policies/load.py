@@ -220,6 +220,7 @@ def _cache(spec: CacheSpec) -> CacheRules:
         semantic=semantic_rules(spec.semantic),
         stale_if_error_s=spec.stale_if_error,
         refresh_after_s=spec.refresh_after,
+        retain_text=spec.retain_text,
     )
 
 

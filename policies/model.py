@@ -115,7 +115,8 @@ class CacheRules:
     `exact_ttl_s` 0 turns the tier off. Answers sampled above `max_temperature` are not stored (None: all are).
     `normalise` names volatile parts that the exact key ignores (see policies/README.md). `semantic` None turns that
     tier off. For `stale_if_error_s` beyond its time an answer may stand in where no provider answers; one older than
-    `refresh_after_s` is asked for again in the background while it is told (None: never).
+    `refresh_after_s` is asked for again in the background while it is told (None: never). `retain_text`: where warming
+    is on, requests are kept beside their answers.
     """
 
     exact_ttl_s: float = 3600.0
@@ -125,6 +126,7 @@ class CacheRules:
     semantic: SemanticRules | None = None
     stale_if_error_s: float = 0.0
     refresh_after_s: float | None = None
+    retain_text: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,10 +212,7 @@ class Policy:
 
 
 class RouteClass(msgspec.Struct, frozen=True, kw_only=True):
-    """What `match` found: the route, before any look-up of cache, spend or health.
-
-    `quality_priors` and `reference` are the policy's.
-    """
+    """What `match` found: the route, before any look-up. `quality_priors` and `reference` are the policy's."""
 
     policy: str
     policy_version: str

@@ -121,6 +121,9 @@ class CacheSpec(Spec):
     refresh_after: Annotated[Duration, Field(gt=0)] | None = Field(
         default=None, description="age from which a told answer is asked for again in the background"
     )
+    retain_text: bool = Field(
+        default=True, description="whether requests are kept beside their answers, for the warmer to ask again"
+    )
     semantic: Annotated[
         Annotated[Literal[False], Tag("false")] | Annotated[SemanticSpec, Tag("mapping")],
         Discriminator(_branch, custom_error_type="semantic", custom_error_message="must be off or a mapping"),

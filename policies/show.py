@@ -93,6 +93,8 @@ def _cache_text(cache: CacheRules, epoch: int) -> str:
         parts.append(f"stale if error {duration_text(cache.stale_if_error_s)}")
     if cache.refresh_after_s is not None:
         parts.append(f"refresh after {duration_text(cache.refresh_after_s)}")
+    if not cache.retain_text:
+        parts.append("requests not kept")
     if epoch:
         parts.append(f"epoch {epoch}")
     return ", ".join(parts)

@@ -82,7 +82,10 @@ def cost_nanousd(price: Price | None, usage: Usage) -> int | None:
 
 
 def dearest(prices: Iterable[Price | None]) -> Price | None:
-    """Return a price that is at least each of `prices`, rate by rate; None if any is unknown or there is none."""
+    """Return a price that is at least each of `prices`, rate by rate; None if any is unknown or there is none.
+
+    So is each service tier's that one of them has: who has none charges the standard rates.
+    """
     known: list[Price] = []
     for price in prices:
         if price is None:
@@ -90,10 +93,17 @@ def dearest(prices: Iterable[Price | None]) -> Price | None:
         known.append(price)
     if not known:
         return None
+    names = sorted({name for price in known for name in price.tiers})
+    tiers = {name: _worst_price([price.tier(name) for price in known], {}) for name in names}
+    return _worst_price(known, tiers)
+
+
+def _worst_price(known: list[Price], tiers: Mapping[str, Price]) -> Price:
     thresholds = sorted({threshold for price in known for threshold, _ in price.above})
     return Price(
         base=_worst([price.base for price in known]),
         above=tuple((limit, _worst([price.rates(limit + 1) for price in known])) for limit in thresholds),
+        tiers=tiers,
     )
 
 

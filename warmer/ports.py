@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from warmer.types import Entry, Level, Mark, Position, PredictorName, Quote, Recipe, Terms, Warmed
+from warmer.types import (
+    Entry,
+    Event,
+    Level,
+    Mark,
+    Position,
+    Prediction,
+    PredictorName,
+    Quote,
+    Recipe,
+    Terms,
+    Warmed,
+)
 
 
 class HistoryUnavailable(Exception):
@@ -59,6 +71,29 @@ class Asker(Protocol):
 
         On cancel the call is given up; what it cost so far is in its Outcome.
         """
+        ...
+
+
+class Predictor(Protocol):
+    """Learns from one tenant's requests which answers will be wanted; its memory is bounded. A row of predictors/."""
+
+    def observe(self, event: Event) -> None:
+        """Learn from the next request."""
+        ...
+
+    def predict(self, now_s: float, fresh_until_s: Mapping[str, float], /) -> Sequence[Prediction]:
+        """Return what will be wanted, by this predictor's own reckoning, the most probable first, a bounded number.
+
+        `fresh_until_s` is until when the cache is thought to have an answer, by key. Nothing is learnt from it.
+        """
+        ...
+
+    def dump(self) -> bytes:
+        """Return what was learnt."""
+        ...
+
+    def restore(self, learnt: bytes) -> None:
+        """Go on from there; what cannot be read, or is of another version, is as if nothing had been learnt."""
         ...
 
 

@@ -17,12 +17,14 @@ from warmer.types import START, Event, Mark, Position
 class Recorded:
     """What one step read. `events` counts only those no earlier step, in this process or before, has counted.
 
-    `newest_at_s` is the time of the last event read, None if there was none; `is_at_end`: nothing more for now.
+    `newest_at_s` is the time of the last event read, None if there was none; `is_at_end`: nothing more for now. `read`
+    are all events of the step with their places, those counted before too: who learns knows how far it has learnt.
     """
 
     events: int
     newest_at_s: float | None
     is_at_end: bool
+    read: tuple[tuple[Position, Event], ...] = ()
 
 
 class Recorder:
@@ -70,7 +72,12 @@ class Recorder:
                 newest_at_s = entry.event.at_s
                 new += entry.position > mark.counted
             self._read_to = entry.position
-        recorded = Recorded(events=new, newest_at_s=newest_at_s, is_at_end=len(entries) < self._page)
+        recorded = Recorded(
+            events=new,
+            newest_at_s=newest_at_s,
+            is_at_end=len(entries) < self._page,
+            read=tuple((entry.position, entry.event) for entry in entries if entry.event is not None),
+        )
         if entries and self._read_to > mark.counted:
             self._mark = Mark(window_after=self._window_after(), counted=self._read_to)
             await self._bookmark.save(self._mark)

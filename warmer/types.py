@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Kind = Literal["chat", "run"]
 """One request with one answer, or a whole pipeline run."""
 PredictorName = Literal["popularity", "refresh_ahead", "follow_up", "schedule", "key_phrases", "announced"]
 """Who says that an answer will be wanted; `announced`: a client said so itself (POST /v1/warm)."""
+PREDICTOR_NAMES: tuple[PredictorName, ...] = get_args(PredictorName)
 Level = Literal["answer", "prefix"]
 """Make the whole answer, or only make the provider read the prompt, so that it is in its prefix cache."""
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -30,6 +32,7 @@ class Event:
     """One request that somebody made. `at_s` is Unix seconds, money nano-dollars, `waited_s` what the caller waited.
 
     `key` is the exact cache key: a digest, from which no text can be had; of a run the digest of what was posted.
+    `was_hit`: nobody was asked for this one: it was told from the cache, or joined a call that was under way.
     `cost_nanousd` is what a hit would save. `ttl_s` is how long an answer to this is good, `age_s` how old the one that
     was told is (0: made for this request). `warmed_by` names who had the answer made, where the warmer did.
     `question` is what was asked, where texts may be kept, `attachment` the SHA-256 of the transcript beside it, and
@@ -93,7 +96,11 @@ Recipe = Known | Written
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """An answer that will be wanted between now and `until_s` with `probability`, most likely at `due_at_s` (Unix)."""
+    """An answer that will be wanted between now and `until_s` with `probability`, most likely at `due_at_s` (Unix).
+
+    `attachment` is the digest of the transcript that a Written request is about, "" if there is none. Of level `prefix`
+    it means any question about that transcript; of level `answer` a mere prefix may be warmed if that pays better.
+    """
 
     tenant: str
     recipe: Recipe
@@ -102,6 +109,19 @@ class Prediction:
     due_at_s: float
     until_s: float
     level: Level = "answer"
+    attachment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """What a client says will be wanted, most likely at `due_at_s`; of `attachment` and `level` see Prediction."""
+
+    tenant: str
+    recipe: Recipe
+    due_at_s: float
+    until_s: float
+    level: Level = "answer"
+    attachment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

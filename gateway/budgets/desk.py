@@ -29,9 +29,12 @@ LOCAL_RETRY_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """What one provider call may spend. Settle it once; `plan` may be narrower than the one asked for."""
+    """What one provider call may spend. Settle it once; `plan` may be narrower than the one asked for.
+
+    `pledged_nanousd` is of the warmer's purse, where it asks."""
 
     plan: Plan
+    pledged_nanousd: int = 0
     reservation: Reservation | None = None
     meters: tuple[Meter, ...] = ()
     amounts: tuple[int, ...] = ()

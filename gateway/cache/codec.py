@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 import orjson
 
+from gateway.outcome import WarmedBy
 from router.types import Usage
 
 Form = Literal["json", "sse"]
@@ -23,7 +24,8 @@ class StoredAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_li
     `usage_event` is the provider's own usage event, kept apart because only some callers ask for it.
     `created_at` in Unix seconds; age is absolute, a hit does not renew it. For `stale_s` beyond `ttl_s` it may
     stand in where no provider answers. `tenant`, `route`, `epoch`, `tags` and `transcript` (the
-    SHA-256 of an attached text) are what it can be found by when it has to go.
+    SHA-256 of an attached text) are what it can be found by when it has to go. `warmed_by` names the predictor that had
+    it made, "" where a caller did.
     """
 
     form: Form
@@ -46,11 +48,17 @@ class StoredAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_li
     epoch: int = 0
     tags: tuple[str, ...] = ()
     transcript: str = ""
+    warmed_by: WarmedBy = ""
 
     @property
     def size_bytes(self) -> int:
         """Bytes this answer takes in memory, near enough for a bound."""
         return len(self.payload) + len(self.usage_event or b"") + 512
+
+    @property
+    def answered_by(self) -> tuple[str, str, str, bool, tuple[str, ...]]:
+        """Return (routed model, provider, response model, whether simulated, finish reasons)."""
+        return self.routed_model, self.provider, self.response_model, self.is_simulated, self.finish_reasons
 
 
 _decoder = msgspec.msgpack.Decoder(StoredAnswer)

@@ -30,6 +30,28 @@ MOST_NOTICES: Final = 1000
 _AT_ONCE: Final = 64
 
 
+class Findable(Protocol):
+    """What an answer, or the request that is kept beside it, can be found by."""
+
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def routed_model(self) -> str: ...
+
+    @property
+    def route(self) -> str: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+    @property
+    def transcript(self) -> str: ...
+
+
 class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which answers: everything given must hold. `id` is an answer's key or its beginning, `transcript` a SHA-256.
 
@@ -50,7 +72,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Whether nothing was said, which would be everything."""
         return all(getattr(self, name) is None for name in self.__struct_fields__)
 
-    def holds(self, key: str, answer: StoredAnswer, *, in_scope: frozenset[str]) -> bool:
+    def holds(self, key: str, answer: Findable, *, in_scope: frozenset[str]) -> bool:
         """Whether the answer is meant; `in_scope` are the keys that questions of `scope` lead to."""
         return (
             (self.id is None or (len(self.id) >= MIN_ID and key.startswith(self.id)))

@@ -13,10 +13,11 @@ from gateway.errors import RequestFailed, http_failure
 from gateway.http.ready import event_stream
 from gateway.http.state import REQUEST_ID, Services
 from gateway.http.wire import cache_control_of, deadline_of, session_of, tags_of, traceparent_of, usd
-from gateway.interactions import Interaction, Posted
+from gateway.interactions import Interaction
 from gateway.keys import Caller
 from gateway.pipelines.report import PipelineReport
 from gateway.pipelines.spec import PIPELINE_MODEL_PREFIX
+from gateway.posted import Posted
 from gateway.trail import Ask
 
 

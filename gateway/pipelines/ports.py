@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.outcome import CacheStatus, CacheTier, Source
+from gateway.outcome import CacheStatus, CacheTier, Source, WarmedBy
+from gateway.part import Part
 from router.types import Usage
 
 
@@ -59,7 +60,8 @@ class StepError:
 class StepAnswer:
     """What became of one ask. `content` is the assistant's text, or why there is none.
 
-    Fields are those of Outcome; `cost_nanousd` is None where the model has no known price.
+    Fields are those of Outcome; `cost_nanousd` is None where the model has no known price. `part` names the stored
+    answer for who keeps the run to have it asked again, None where there is none or it may not be kept.
     """
 
     content: str | StepError
@@ -74,6 +76,10 @@ class StepAnswer:
     is_simulated: bool = False
     total_s: float = 0.0
     first_token_s: float | None = None
+    ttl_s: float = 0.0
+    age_s: float = 0.0
+    warmed_by: WarmedBy = ""
+    part: Part | None = None
 
 
 class AskStep(Protocol):

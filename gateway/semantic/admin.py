@@ -22,6 +22,7 @@ from gateway.cache.semantic.shared_state import SharedState
 from gateway.cache.semantic.types import Entry
 from gateway.cache.withdraw import MIN_ID, FoundAnswer, Heard, Notice, Selection, answers, tell
 from gateway.ports import Clock
+from gateway.retained.forgetting import forget
 from gateway.stores.memory import MemoryStore
 from gateway.stores.redis import RedisStore
 from policies.book import PolicySet
@@ -133,6 +134,7 @@ async def withdraw(store: AnyStore, selection: Selection, *, by: str, is_dry_run
         return done
     await store.delete([one.name for one in found])
     if isinstance(store, RedisStore):
+        await forget(store, selection, frozenset(keys), in_scope=in_scope)
         await _remove(store, doomed)
     for name in names:
         await store.delete([f"{CLASSES}{name}}}:log", f"{CLASSES}{name}}}:snapshot"])

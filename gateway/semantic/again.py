@@ -63,7 +63,7 @@ def asked_again(trail: Trail, *, limits: DoorLimits, text: str | None, keep: boo
     document.pop("stream_options", None)
     document["stream"] = False
     if text is not None:
-        replaced = _with_question(document, text)
+        replaced = with_question(document, text)
         if replaced is None:
             return None
         document = replaced
@@ -103,7 +103,7 @@ async def answered(run: Run, ask: Ask) -> Reply | None:
     return reply
 
 
-def _with_question(document: dict[str, object], text: str) -> dict[str, object] | None:
+def with_question(document: dict[str, object], text: str) -> dict[str, object] | None:
     """Return the document with its last message's question replaced, all that is attached to it kept."""
     found = asked_text(document, CacheRules())
     messages = document.get("messages")

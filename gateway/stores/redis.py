@@ -103,6 +103,10 @@ class RedisStore:
         """Store without waiting, in order with other calls; lost where the server is away or refuses."""
         self._post(_put(key, value, ttl_s))
 
+    def post(self, command: Command) -> None:
+        """Send a command without waiting, in order with other calls; lost where the server is away or refuses."""
+        self._post(command)
+
     async def claim(self, key: str, value: bytes, *, ttl_s: float) -> bool:
         """Put unless there is a value; return whether it was put. Raises StoreUnavailable, after which it may be."""
         return await self._ask(*_claim(key, value, ttl_s)) is not None

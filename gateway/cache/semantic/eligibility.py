@@ -104,6 +104,18 @@ def question_of(request: ChatRequest, rules: EntryRules, *, opted_in: bool = Fal
     return _judged(found, rules)
 
 
+def changes_by_itself(request: ChatRequest, rules: CacheRules) -> bool:
+    """Say whether another time, or another caller, would want another answer: tools, live or personal wording."""
+    document = request.document
+    if document.get("tools") or document.get("functions") or _has_tool_results(document):
+        return True
+    found = asked_text(document, rules) if request.dialect == "chat" else None
+    if found is None:
+        return False
+    text = found.question[-_LONGEST_QUESTION:]
+    return _LIVE.search(text) is not None or _MINE.search(text) is not None
+
+
 def asked_text(document: Mapping[str, object], rules: CacheRules) -> Split | None:
     """Return the last message's text split into attachment and question, None where it is no user's text."""
     last = _messages(document)[-1:]
@@ -149,9 +161,19 @@ def _refused_parameter(document: Mapping[str, object], rules: EntryRules, *, opt
     return None
 
 
+def _has_tool_results(document: Mapping[str, object]) -> bool:
+    return any(_is_of_tools(message) for message in _messages(document))
+
+
+def _is_of_tools(message: Mapping[str, object]) -> bool:
+    return bool(
+        message.get("role") in ("tool", "function") or message.get("tool_calls") or message.get("function_call")
+    )
+
+
 def _refused_message(document: Mapping[str, object]) -> Reason | None:
     for message in _messages(document):
-        if message.get("role") in ("tool", "function") or message.get("tool_calls") or message.get("function_call"):
+        if _is_of_tools(message):
             return "tools"
         content = message.get("content")
         if isinstance(content, list) and any(not _is_text(part) for part in content):

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.metrics import KnownLabels, watch_loop_lag
 from gateway.series import COUNTERS, DISTRIBUTIONS, LEVELS
+from gateway.warming_series import Told
 from gateway.settings import process_environment
 from tests.unit.gateway.metric_samples import CHAT, KNOWN, answered, attempt, make, parsed, samples, value
 
@@ -104,7 +105,12 @@ def test_processes_own_figures_are_published() -> None:
     metrics.redis_call("no such command", 0.002, failed=False)
     metrics.ledger_dropped(7)
     metrics.http_request(CHAT, 503)
-    metrics.warmer_recorded(3, lag_s=1.5, window_events=9)
+    metrics.warmer_told(
+        Told(
+            counts=(("foreword_warmer_events", (), 3),),
+            levels=(("foreword_warmer_lag_seconds", (), 1.5), ("foreword_warmer_window_events", (), 9)),
+        )
+    )
     found = samples(metrics)
     assert value(found, "foreword_in_flight_requests") == 1
     assert value(found, "foreword_redis_failures_total") == 1

@@ -67,7 +67,7 @@ def run_worker(settings, inherited, *, tell_ready):
         connection.close()
     return 0
 
-def run_warmer(settings):
+def run_warmer(settings, documents):
     sys.stderr.write("warmer runs\\n")
     signal.pause()
     return 0

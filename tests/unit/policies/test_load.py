@@ -270,6 +270,11 @@ def test_old_answers_stand_in_and_are_renewed_only_where_a_route_says_so() -> No
     assert (rules.stale_if_error_s, rules.refresh_after_s) == (86_400.0, 1200.0)
 
 
+def test_requests_are_kept_beside_their_answers_unless_a_route_says_no() -> None:
+    assert load(with_route("cache: {exact_ttl: 1h}")).routes[0].cache.retain_text is True
+    assert load(with_route("cache: {retain_text: false}")).routes[0].cache.retain_text is False
+
+
 @pytest.mark.parametrize("written", ["{exact_ttl: 1h, refresh_after: 1h}", "{exact_ttl: 0s, stale_if_error: 1h}"])
 def test_times_that_could_never_apply_are_refused(written: str) -> None:
     (problem,) = problems_of(with_route(f"cache: {written}"))

@@ -103,6 +103,18 @@ def test_the_dearest_of_several_prices_is_at_least_each_of_them() -> None:
     assert dearest([]) is None
 
 
+def test_a_cheap_tier_that_one_of_several_lacks_costs_what_the_standard_one_does_there() -> None:
+    flex = {"input_cost_per_token_flex": 1e-07, "output_cost_per_token_flex": 1e-07}
+    cheap, plain = price_of("openai/gpt-4o-mini", flex), price_of("openai/gpt-4o-mini")
+    alone, both = dearest([cheap]), dearest([cheap, plain])
+    assert cheap is not None
+    assert plain is not None
+    assert alone is not None
+    assert both is not None
+    assert alone.tier("flex").base.input == 100_000
+    assert both.tier("flex").base.input == plain.base.input
+
+
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
     input_tokens = draw(st.integers(1, 400_000))

@@ -1,0 +1,60 @@
+"""What is often asked, and not in the cache now, will be asked again: decayed rates of the heaviest keys, times the
+hour of the week; p = 1 - exp(-λ·ttl). Must not look at texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from warmer.rates import Rates
+from warmer.sketches import SpaceSaving
+from warmer.state import dump, restore
+from warmer.types import Event, Known, Prediction
+
+VERSION = 1
+HALF_LIFE_S = 86_400.0
+_MOST = 64
+_LEAST_WEIGHT = 0.7
+"""Half a day after a single request its key is not popular any more."""
+
+
+class Popularity:
+    """One tenant's popular keys."""
+
+    def __init__(self, tenant: str, *, capacity: int = 256, half_life_s: float = HALF_LIFE_S) -> None:
+        self._tenant = tenant
+        self._rates = Rates(hot=SpaceSaving(capacity=capacity, half_life_s=half_life_s))
+
+    def observe(self, event: Event) -> None:
+        """Count a request."""
+        self._rates.add(event)
+
+    def predict(self, now_s: float, fresh_until_s: Mapping[str, float]) -> Sequence[Prediction]:
+        """Return the popular keys that have no fresh answer."""
+        rates = self._rates
+        rates.advance(now_s)
+        found = []
+        for key, _ in rates.hot.heaviest(now_s, least=_LEAST_WEIGHT)[:_MOST]:
+            ttl_s = rates.ttl_s.get(key, 0.0)
+            if ttl_s <= 0 or fresh_until_s.get(key, 0.0) > now_s:
+                continue
+            per_s = rates.per_s(key, now_s)
+            found.append(
+                Prediction(
+                    tenant=self._tenant,
+                    recipe=Known(key=key),
+                    predictor="popularity",
+                    probability=rates.chance(per_s, now_s, now_s + ttl_s),
+                    due_at_s=now_s + min(ttl_s, 1.0 / per_s),
+                    until_s=now_s + ttl_s,
+                )
+            )
+        return sorted(found, key=lambda one: -one.probability)
+
+    def dump(self) -> bytes:
+        """Return the rates."""
+        return dump(self._rates, version=VERSION)
+
+    def restore(self, learnt: bytes) -> None:
+        """Take the rates back."""
+        self._rates = restore(learnt, Rates, version=VERSION) or self._rates
