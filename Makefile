@@ -119,7 +119,7 @@ bench-budgets: setup
 bench-reloads: setup
 	@exec $(BIN)/python -m tests.bench.reloads $(ARGS) | tail -n 1
 
-# Eight hours of the composed bot week in a minute or so for each row, about fifteen in all; figures in
+# Six hours of the composed bot week in a minute or so for each row, about fifteen in all; figures in
 # tests/bench/README.md, which ARGS=--readme writes anew.
 report-card: setup
 	@exec $(BIN)/python -m tests.bench.report_card $(ARGS)

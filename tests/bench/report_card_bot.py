@@ -94,6 +94,7 @@ class Play:
     is_sequential: bool = False
     announced: Sequence[tuple[float, Announced]] = ()
     ready_by_s: float = 0.0
+    lead_in_s: float = 0.0
 
 
 def poisson(many: int, *, rate: float, seed: int) -> tuple[float, ...]:
@@ -118,7 +119,7 @@ async def _play(play: Play) -> tuple[Done, ...]:
     found: list[Done] = []
     async with aiohttp.ClientSession(play.url, headers=headers, timeout=timeout, connector=connector) as session:
         bot = _Bot(session, play)
-        began_s = now() + 0.2
+        began_s = now() + 0.2 + play.lead_in_s
         async with asyncio.TaskGroup() as group:
             for at_s, announced in play.announced:
                 group.create_task(bot.announce(announced, due_s=began_s + at_s))

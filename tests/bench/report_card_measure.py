@@ -13,24 +13,27 @@ from math import inf
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.commands import keys
-from gateway.settings import Settings, load_settings
 from tests.bench.machine import LOAD_CORE
 from tests.bench.orders import percentile
 from tests.bench.report_card_bot import Done, Play, played, poisson
 from tests.bench.report_card_provider import Counts, Known
 from tests.bench.report_card_rows import Row, models_yaml
-from tests.bench.report_card_week import Interaction, announcements, answer_lengths, classes
+from tests.bench.report_card_week import Announced, Interaction, announcements, answer_lengths, classes
 from tests.bench.servers import Process, Server, gateway, telling_its_port
 from tests.e2e.serving import request, until
 
+WARMS = ("warms_total", "resolved_warms", "useful_warms", "misses_removed", "wasted_usd", "net_usd")
+"""Of the warmer's own account (gateway/warming_series.py), what is shown here."""
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """How the week is played. Times are divided: arrivals and times to live by `arrivals`, waits by `latencies`.
+    """How the week is played: `before_s` as history, what is measured, then `trials` of `tried` interactions each.
+
+    Times are divided: arrivals and times to live by `arrivals`, waits by `latencies`.
 
     `places` are the provider's calls at once and `slo_s` the bound of the throughput, `lead_s` how long before a post
     the bot announces it; all three as they would be uncompressed.
@@ -44,8 +47,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     places: int
     slo_s: float
     lead_s: float
-    sustained: int
+    tried: int
     trials: int
+    before_s: float
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +73,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     row: str
     is_built: bool = True
+    earlier: tuple[Done, ...] = ()
     done: tuple[Done, ...] = ()
     cost_usd: dict[str, float] = {}
     tiers: dict[str, float] = {}
@@ -78,6 +83,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     labels: float = 0.0
     refusals: dict[str, float] = {}
     hedges: dict[str, float] = {}
+    warms: dict[str, float] = {}
     provider: Counts = msgspec.field(default_factory=lambda: Counts(calls={}))
     trials: tuple[Trial, ...] = ()
 
@@ -101,32 +107,26 @@ class Session:
     setup: Setup
     server: Server
     upstream: Process
-    settings: Settings
 
     @property
     def can_warm(self) -> bool:
         """Whether this checkout's gateway takes announcements."""
         return request(self.server.url, "/v1/warm", key=self.server.key, body={}).status not in (404, 405)
 
-    def replayed(self, week: Sequence[Interaction]) -> Measured:
-        """Play the slice as it was, compressed."""
-        setup, row = self.setup, self.row
-        announced = announcements(week, seed=setup.seed) if row.warming and self.can_warm else ()
-        before = self.scraped()
+    def grown_up(self, before: Sequence[Interaction]) -> tuple[Done, ...]:
+        """Play what was before the slice, thrice as fast: caches, predictors and hedging do not begin with it."""
         self.provider_counts(places=0)
-        lead_s = setup.lead_s / setup.latencies
-        play = Play(
-            url=self.server.url,
-            key=self.server.key,
-            week=week,
-            due_s=[LEAD_IN_S + one.at_s / setup.arrivals for one in week],
-            is_sequential=row.is_sequential,
-            announced=[(LEAD_IN_S + one.at_s / setup.arrivals - lead_s, one) for one in announced],
-            ready_by_s=lead_s,
-        )
-        done = played(play)
-        self.settle()
-        return self._measured(done, before)
+        rate = 3 * len(before) * self.setup.arrivals / self.setup.before_s
+        return self._played(before, poisson(len(before), rate=rate, seed=self.setup.seed))
+
+    def replayed(self, part: Sequence[Interaction], *, before: Sequence[Interaction]) -> Measured:
+        """Play the slice as it was, compressed."""
+        setup = self.setup
+        start = self.scraped()
+        self.provider_counts(places=0)
+        due_s = [(one.at_s - setup.begin_s) / setup.arrivals for one in part]
+        announced = announcements(part, before=before, seed=setup.seed)
+        return self._measured(self._played(part, due_s, announced), start)
 
     def _measured(self, done: tuple[Done, ...], before: Samples) -> Measured:
         after = self.scraped()
@@ -143,20 +143,16 @@ class Session:
             labels=total(gained, "foreword_semantic_labels_total"),
             refusals=summed(gained, "foreword_semantic_refusals_total", by="by"),
             hedges=summed(gained, "foreword_hedges_total", by="result"),
+            warms={name: total(gained, f"foreword_warmer_{name}") for name in WARMS},
             provider=counts,
         )
 
-    def warmed_up(self, week: Sequence[Interaction]) -> None:
-        """Play the slice at thrice its pace for a tenant of its own: hedging needs 200 first tokens to learn from."""
-        self.provider_counts(places=0)
-        rate = 3 * len(week) * self.setup.arrivals / (self.setup.end_s - self.setup.begin_s)
-        self._played(week, rate=rate, tenant="before")
-
-    def tried(self, week: Sequence[Interaction], *, rate: float, number: int) -> Trial:
-        """Play the beginning of the slice at a steady `rate`, for a tenant whose cache is empty."""
+    def tried(self, part: Sequence[Interaction], *, before: Sequence[Interaction], rate: float) -> Trial:
+        """Play `part` at a steady `rate` (uncompressed) under the cap."""
         setup = self.setup
         self.provider_counts(places=setup.places)
-        done = self._played(week[: setup.sustained], rate=rate * setup.latencies, tenant=f"trial-{number}")
+        due_s = poisson(len(part), rate=rate * setup.latencies, seed=setup.seed)
+        done = self._played(part, due_s, announcements(part, before=before, seed=setup.seed))
         took_s = [one.took_s * setup.latencies if one.is_ok else inf for one in done]
         return Trial(
             rate=rate,
@@ -165,13 +161,25 @@ class Session:
             failed=took_s.count(inf),
         )
 
-    def _played(self, week: Sequence[Interaction], *, rate: float, tenant: str) -> tuple[Done, ...]:
-        key = keys.make(self.settings, tenant=tenant, name=tenant)
-        assert key is not None
-        due_s = poisson(len(week), rate=rate, seed=self.setup.seed)
-        play = Play(url=self.server.url, key=key, week=week, due_s=due_s, is_sequential=self.row.is_sequential)
+    def _played(
+        self, part: Sequence[Interaction], due_s: Sequence[float], announced: Sequence[Announced] = ()
+    ) -> tuple[Done, ...]:
+        """Play `part`, with what is announced so long before it as the bot knows of it; wait for the end of it all."""
+        lead_s = self.setup.lead_s / self.setup.latencies
+        times = [one.at_s for one in part]
+        warms = [(float(np.interp(one.at_s, times, due_s)) - lead_s, one) for one in announced]
+        play = Play(
+            url=self.server.url,
+            key=self.server.key,
+            week=part,
+            due_s=due_s,
+            lead_in_s=lead_s,
+            is_sequential=self.row.is_sequential,
+            announced=warms if self.row.warming and self.can_warm else (),
+            ready_by_s=lead_s,
+        )
         done = played(play)
-        self.settle()
+        until(lambda: total(self.scraped(), "foreword_in_flight_requests") <= 0, "the end of what is under way")
         return done
 
     def scraped(self) -> Samples:
@@ -180,18 +188,10 @@ class Session:
         samples = (sample for family in families for sample in family.samples)
         return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in samples}
 
-    def settle(self) -> None:
-        """Wait until nobody is being answered: labels and calls that outlive their callers are booked then."""
-        until(lambda: total(self.scraped(), "foreword_in_flight_requests") <= 0, "the end of what is under way")
-
     def provider_counts(self, *, places: int) -> Counts:
         """Return what the provider has counted, begin anew, and give it so many places (0: no bound)."""
         told = request(f"http://127.0.0.1:{self.upstream.port}", "/control", body={"places": places}).body
         return msgspec.json.decode(told, type=Counts)
-
-
-LEAD_IN_S = 3.0
-"""Before the first request is due, so that what is announced before it can be."""
 
 
 @contextmanager
@@ -202,13 +202,13 @@ def session(row: Row, setup: Setup) -> Iterator[Session]:
         options += ["--embedder-timeout-s", "1"]  # a busy machine is no fault of the embedder
         policy, models = row.policy(arrivals=setup.arrivals), models_yaml(upstream.port)
         with gateway(upstream, *options, policy=policy, models=models) as server:
-            flags = {"data_dir": str(server.home / "data")} if server.home else {}
-            settings = load_settings(flags=flags, environment={}).settings
-            yield Session(row=row, setup=setup, server=server, upstream=upstream, settings=settings)
+            yield Session(row=row, setup=setup, server=server, upstream=upstream)
 
 
-def sustained(session: Session, week: Sequence[Interaction], replay: Measured) -> tuple[Trial, ...]:
-    """Bisect for the highest rate whose P95 is within the objective; every trial made is returned."""
+def sustained(
+    session: Session, after: Sequence[Interaction], replay: Measured, *, before: Sequence[Interaction]
+) -> tuple[Trial, ...]:
+    """Bisect for the highest rate within the objective, each try with what came next in the week; return every one."""
     setup = session.setup
     seconds = replay.provider.busy_s * setup.latencies / max(1, len(replay.done))
     full = setup.places / max(seconds, 1e-9)  # a provider that never rests
@@ -216,9 +216,10 @@ def sustained(session: Session, week: Sequence[Interaction], replay: Measured) -
     found: list[Trial] = []
     for number in range(setup.trials):
         rate = (low * high) ** 0.5
-        trial = session.tried(week, rate=rate, number=number)
-        found.append(trial)
-        if trial.is_within(setup.slo_s):
+        first = number * setup.tried
+        earlier = [*before, *after[:first]]
+        found.append(session.tried(after[first : first + setup.tried], before=earlier, rate=rate))
+        if found[-1].is_within(setup.slo_s):
             low = rate
         else:
             high = rate

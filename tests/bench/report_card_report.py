@@ -29,6 +29,7 @@ COLUMNS = (
     "segment",
     "joined",
     "semantic",
+    "warmed",
     "no call",
     "rate /s",
     "wrong hits",
@@ -50,6 +51,7 @@ def cells(card: Card) -> tuple[str, ...]:
         _percent(card.change["cost"]),
         f"{card.hit_share:.1%}",
         *(f"{card.tiers[tier]:.1%}" for tier in ("exact", "segment", "joined", "semantic")),
+        f"{card.warmed:.1%}",
         f"{card.untouched:.1%}",
         f"{'≥ ' if card.rate_step == inf else ''}{card.rate:.2f}" if card.rate else "none",
         wrong(card),
@@ -97,6 +99,7 @@ def notes(cards: Sequence[Card]) -> list[str]:
         parts += [f"beside the users ({origin}) USD {usd:.4f}" for origin, usd in sorted(card.beside.items())]
         parts += [f"semantic look-ups without a hit {_counted(card.refusals)}"] if card.refusals else []
         parts += [f"labels {card.labels:.0f}"] if card.labels else []
+        parts += [_warms(card.warms)] if card.warms.get("warms_total") else []
         parts += [f"hedges {_counted(card.hedges)}"] if card.hedges else []
         parts += [
             f"no rate tried failed at {card.rate:.2f}/s"
@@ -110,6 +113,13 @@ def notes(cards: Sequence[Card]) -> list[str]:
         parts += [f"the gateway's metric counted {card.counted:.0f} interactions"]
         found.append(f"- {card.row}: {'; '.join(parts)}")
     return found
+
+
+def _warms(warms: Mapping[str, float]) -> str:
+    return (
+        f"{warms['warms_total']:.0f} warms, {warms['useful_warms']:.0f} of {warms['resolved_warms']:.0f} resolved ones "
+        f"useful, wasted USD {warms['wasted_usd']:.4f}, net USD {warms['net_usd']:+.4f} by the warmer's account"
+    )
 
 
 def _counted(counts: Mapping[str, float]) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.bench.cache_data import ADJUDICATED, QUORA
-from tests.bench.report_card_bot import Done
+from tests.bench.report_card_bot import Told
 from tests.bench.report_card_measure import Measured, Setup
-from tests.bench.report_card_week import Interaction
+from tests.bench.report_card_week import Interaction, Week
 
 RESAMPLES = 2000
 Floats = npt.NDArray[np.float64]
@@ -43,7 +43,8 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """One row's figures. `hit_share`: of all asks, those that needed no provider call. Costs in USD per interaction."""
+    """One row's figures. `hit_share`: of all asks, those that needed no provider call; `warmed`: those that would have,
+    but for a warm, by the warmer's own account. Costs in USD per interaction."""
 
     row: str
     is_built: bool
@@ -64,12 +65,14 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     labels: float = 0.0
     refusals: dict[str, float] = {}
     hedges: dict[str, float] = {}
+    warms: dict[str, float] = {}
+    warmed: float = 0.0
     late_s: float = 0.0
     most_at_once: int = 0
     counted: float = 0.0
 
 
-def card(measured: Measured, base: Measured, *, week: Sequence[Interaction], setup: Setup) -> Card:
+def card(measured: Measured, base: Measured, *, week: Week, setup: Setup) -> Card:
     """Return the figures of a row; `change` is against the row `base`, interaction by interaction."""
     if not measured.is_built:
         return Card(row=measured.row, is_built=False)
@@ -82,6 +85,8 @@ def card(measured: Measured, base: Measured, *, week: Sequence[Interaction], set
     rng = np.random.default_rng(setup.seed)
     picks = rng.integers(0, len(took_s), (RESAMPLES, len(took_s)))
     asks = max(1.0, measured.asks)
+    told = [(week.before[one.index], one.told) for one in measured.earlier]
+    told += [(week.measured[one.index], one.told) for one in measured.done]
     return Card(
         row=measured.row,
         is_built=True,
@@ -99,12 +104,14 @@ def card(measured: Measured, base: Measured, *, week: Sequence[Interaction], set
         untouched=sum(one.is_ok and not one.told.calls for one in measured.done) / len(measured.done),
         rate=best_rate(measured, setup),
         rate_step=_rate_step(measured, setup),
-        checked=checked(measured.done, week),
-        semantic=judged(measured.done, week),
+        checked=checked(told, since=len(measured.earlier)),
+        semantic=judged(told, since=len(measured.earlier)),
         models=measured.models,
         labels=measured.labels,
         refusals=measured.refusals,
         hedges=measured.hedges,
+        warms=measured.warms,
+        warmed=measured.warms.get("misses_removed", 0.0) / asks,
         late_s=float(np.quantile([one.late_s for one in measured.done], 0.99)) * setup.latencies,
         most_at_once=measured.provider.most_at_once,
         counted=measured.interactions,
@@ -153,32 +160,28 @@ def _rate_step(measured: Measured, setup: Setup) -> float:
     return _failing_rate(measured, setup) / best - 1.0 if best else 0.0
 
 
-def checked(done: Sequence[Done], week: Sequence[Interaction]) -> Checked:
-    """Compare every exact hit with what was told when its answer was made."""
+def checked(told: Sequence[tuple[Interaction, Told]], *, since: int) -> Checked:
+    """Compare every exact hit from `since` on with what was told when its answer was made."""
     made: dict[str, set[str]] = {}
-    for one in done:
-        if one.told.cache not in ("hit", "semantic-hit") and one.is_ok:
-            made.setdefault(week[one.index].identity, set()).add(one.told.digest)
+    for asked, one in told:
+        if one.cache not in ("hit", "semantic-hit") and not one.problem:
+            made.setdefault(asked.identity, set()).add(one.digest)
     compared = differed = unseen = 0
-    for one in done:
-        if one.told.cache != "hit":
-            continue
-        known = made.get(week[one.index].identity)
-        if known is None:
-            unseen += 1
-            continue
-        compared += 1
-        differed += one.told.digest not in known
+    for asked, one in told[since:]:
+        known = made.get(asked.identity) if one.cache == "hit" else None
+        unseen += one.cache == "hit" and known is None
+        compared += known is not None
+        differed += known is not None and one.digest not in known
     return Checked(compared=compared, differed=differed, unseen=unseen)
 
 
-def judged(done: Sequence[Done], week: Sequence[Interaction]) -> dict[str, int]:
+def judged(told: Sequence[tuple[Interaction, Told]], *, since: int) -> dict[str, int]:
     """Count the semantic hits by what is known of them: whose question the answer was made for, and how that reads."""
-    makers = {one.told.answer: week[one.index] for one in done if one.told.cache == "miss" and one.told.answer}
+    makers = {one.answer: asked for asked, one in told if one.cache == "miss" and one.answer}
     counts: dict[str, int] = {}
-    for one in done:
-        if one.told.cache == "semantic-hit":
-            verdict = _verdict(week[one.index], makers.get(one.told.answer))
+    for asked, one in told[since:]:
+        if one.cache == "semantic-hit":
+            verdict = _verdict(asked, makers.get(one.answer))
             counts[verdict] = counts.get(verdict, 0) + 1
     return counts
 

@@ -45,7 +45,7 @@ class _Section(msgspec.Struct, frozen=True):
 
 
 class Interaction(msgspec.Struct, frozen=True, kw_only=True):
-    """What one user asked. `at_s` is in the week's seconds since the slice began; equal requests share `identity`."""
+    """What one user asked, `at_s` of the week; equal requests share `identity`."""
 
     at_s: float
     kind: Kind
@@ -62,6 +62,14 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
         asked = f"Transcript:\n{self.transcript}\n\nQuestion: {self.question}" if self.transcript else self.question
         messages = [{"role": "system", "content": BOT}, {"role": "user", "content": asked}]
         return {"model": MODEL, "messages": messages, "temperature": 0}
+
+
+class Week(msgspec.Struct, frozen=True, kw_only=True):
+    """What is played: history, what is measured, and what the tries of a rate take; in order, without a gap."""
+
+    before: tuple[Interaction, ...]
+    measured: tuple[Interaction, ...]
+    after: tuple[Interaction, ...]
 
 
 class Announced(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,13 +125,13 @@ def answer_lengths() -> tuple[int, ...]:
 
 def slice_of(begin_s: float, end_s: float) -> tuple[Interaction, ...]:
     """Return the requests of the week from `begin_s` until before `end_s`, in order."""
-    return tuple(_interaction(line, begin_s) for line in _lines() if begin_s <= line.t_s < end_s)
+    return tuple(_interaction(line) for line in _lines() if begin_s <= line.t_s < end_s)
 
 
-def _interaction(line: _Line, begin_s: float) -> Interaction:
+def _interaction(line: _Line) -> Interaction:
     marks = "\n".join((line.kind, *line.transcript, "", line.text))
     return Interaction(
-        at_s=line.t_s - begin_s,
+        at_s=line.t_s,
         kind=line.kind,
         note=line.note,
         identity=hashlib.sha256(marks.encode()).hexdigest()[:16],
@@ -133,10 +141,10 @@ def _interaction(line: _Line, begin_s: float) -> Interaction:
     )
 
 
-def announcements(week: Sequence[Interaction], *, seed: int) -> tuple[Announced, ...]:
-    """Return what the bot announces: of first posts a share, and transcripts that nobody will ask about."""
+def announcements(week: Sequence[Interaction], *, before: Sequence[Interaction], seed: int) -> tuple[Announced, ...]:
+    """Return what the bot announces in `week`: of first posts a share, and transcripts that nobody will ask about."""
     rng = random.Random(seed)
-    posted: set[str] = set()
+    posted = {one.identity for one in before}
     found: list[Announced] = []
     for one in week:
         is_first = one.kind == "pipeline" and one.identity not in posted
@@ -145,9 +153,9 @@ def announcements(week: Sequence[Interaction], *, seed: int) -> tuple[Announced,
             found.append(Announced(at_s=one.at_s, transcript=one.transcript, is_wanted=True))
     idle = round(len(found) * IDLE_ANNOUNCED / (1 - IDLE_ANNOUNCED))
     names = sorted(sections())
-    end_s = week[-1].at_s if week else 0.0
     for _ in range(idle):
         name, size, first = rng.choice(names), rng.randint(200, 900), rng.randint(0, 100)
         piece = f"{name}#{first}-{first + size}"
-        found.append(Announced(at_s=rng.uniform(0.0, end_s), transcript=text_of(piece), is_wanted=False))
+        at_s = rng.uniform(week[0].at_s, week[-1].at_s)
+        found.append(Announced(at_s=at_s, transcript=text_of(piece), is_wanted=False))
     return tuple(sorted(found, key=lambda one: one.at_s))

@@ -187,7 +187,7 @@ def gateway(
             until(lambda: _is_ready(port), "the gateway's readiness", alive=process.popen)
             redis = tuple(pid for pid in process.pids if "redis" in name_of(pid))
             pin(redis, LOAD_CORE)
-            warm = [sys.executable, "-m", "gateway", "warm", "--data-dir", str(home / "data")]
+            warm = [sys.executable, "-m", "gateway", "warm", *files]
             with running(warm, core=LOAD_CORE, out=home / "warm") as warmer:
                 own = tuple(pid for pid in process.pids if pid not in redis)
                 yield Server(name=name, port=port, key=key, pids=own, redis=redis, warmer=warmer.pids, home=home)
