@@ -18,6 +18,7 @@ import structlog
 import uvloop
 
 from gateway.archive import Archive
+from gateway.backends import backends_of
 from gateway.breaker_hints import SharedHints
 from gateway.budgets.away import NoRedis
 from gateway.budgets.books import Budgets
@@ -64,10 +65,8 @@ from gateway.worker import Worker, serve
 from policies.book import PolicyBook
 from policies.prices import Price
 from router.attempts import Attempts
-from router.backends import BackendSettings, make_backends
 from router.deployments import LiteLLMDeployments
 from router.facts import DoorLimits
-from router.ports import Backend
 
 log = structlog.get_logger()
 
@@ -108,7 +107,7 @@ def build(
     book, deployments = documents.book, _deployments(settings, documents)
     metrics = _metrics(book, deployments)
     store, ledger = _stored(settings, clock, supervisor, metrics)
-    backends, limits = _backends(settings, clock, deployments), waits_of(settings)
+    backends, limits = backends_of(settings, store, clock, deployments), waits_of(settings)
     hints = SharedHints(store, clock=clock, known=[one.id for one in deployments.usable])
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
     learning, spend = Learning.of(store, clock, space=NO_EMBEDDER), _spend_tasks(settings, store, clock, book, metrics)
@@ -234,15 +233,6 @@ def _stored(
 
 def _prices(deployments: LiteLLMDeployments) -> Mapping[str, Price | None]:
     return {deployment.id: deployment.price for deployment in deployments.usable}
-
-
-def _backends(settings: Settings, clock: SystemClock, deployments: LiteLLMDeployments) -> dict[str, Backend]:
-    chosen = BackendSettings(
-        max_answer_bytes=settings.max_answer_bytes,
-        simulated_seed=settings.simulated_seed,
-        simulated_latency_scale=settings.simulated_latency_scale,
-    )
-    return make_backends(chosen, clock=clock, deployments=deployments)
 
 
 def _spend_tasks(

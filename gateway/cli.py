@@ -47,9 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.command == "policy":
         return _policy(loaded, options)
     if options.command == "report":
-        from gateway.commands.report import report
-
-        return report(loaded.settings, span=options.since, by=options.by, as_json=options.json)
+        return _report(loaded, options)
     if options.command == "cache":
         return _cache(loaded, options)
     return _keys(loaded, options)
@@ -67,6 +65,19 @@ def _serve(loaded: Loaded, options: argparse.Namespace) -> int:
 
     environment = process_environment()  # as it was given: what is imported later adds to it
     return serve(loaded.settings, reread=lambda: _read_settings(options, environment).settings)
+
+
+def _report(loaded: Loaded, options: argparse.Namespace) -> int:
+    if options.warming:
+        from gateway.commands.warming import warming_report
+
+        return warming_report(loaded.settings, span=options.since, plot=options.plot, as_json=options.json)
+    if options.plot is not None:
+        sys.stderr.write("--plot: only with --warming\n")
+        return EXIT_CONFIG
+    from gateway.commands.report import report
+
+    return report(loaded.settings, span=options.since, by=options.by, as_json=options.json)
 
 
 def _warm(loaded: Loaded) -> int:

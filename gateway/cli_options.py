@@ -40,6 +40,8 @@ def report_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     _since(parser)
     by = ("tenant", "route", "model", "day")
     parser.add_argument("--by", choices=by, default="tenant", help="a line for each (default: %(default)s)")
+    parser.add_argument("--warming", action="store_true", help="what warming was good for, by predictor")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw that; with --warming alone")
     return with_json((parser,))[0]
 
 

@@ -201,7 +201,9 @@ class Flow:
     def _may_wait(self, ask: Ask) -> bool:
         """Whether the answer may come from another worker: streams are joined within a worker only."""
         control = ask.cache_control
-        is_shared = not control.no_store and not control.only_if_cached
+        # Nobody may wait for what the warmer has made at a tier that is slower than theirs.
+        is_slow = ask.warming is not None and bool(ask.warming.service_tier)
+        is_shared = not control.no_store and not control.only_if_cached and not is_slow
         return is_shared and not ask.request.stream and self._parts.leases.is_on
 
     async def _wait_elsewhere(

@@ -12,21 +12,19 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
-from operator import attrgetter
 from typing import TextIO
 
+import msgspec
 import orjson
 import structlog
 
+from gateway.access_line import access_line
 from gateway.outcome import Outcome
 
-_WHERE_SET = (
-    *("parent_request_id", "policy", "policy_version", "route", "reason", "requested_model", "routed_model"),
-    *("response_model", "provider", "is_simulated", "finish_reasons", "error_code", "error_type", "error_source"),
-)
-_VALUES_WHERE_SET = attrgetter(*_WHERE_SET)
-
 Event = MutableMapping[str, object]
+_ENCODER = msgspec.json.Encoder()
+_SAID_BY_IT = frozenset({"level", "timestamp", "event"})
+"""What structlog adds to a line itself."""
 MAX_FOREIGN_CHARS = 500
 FLUSH_S = 0.05
 """An access line is kept so long at most; a worker writes what is left before it ends."""
@@ -98,16 +96,15 @@ class AccessLog:
         """Write ids, route, models, cache, status, tokens, cost and timings (milliseconds); never text or keys."""
         if not self._is_on:
             return
-        fields = access_fields(outcome)
+        line = access_line(outcome, timestamp=self._written(outcome.started_at + outcome.total_s))
         if self._is_console:
-            structlog.get_logger().info("request", **fields)
+            event: Event = msgspec.to_builtins(line)
+            structlog.get_logger().info("request", **{name: event[name] for name in event if name not in _SAID_BY_IT})
             return
-        ended_at = self._written(outcome.started_at + outcome.total_s)
-        event: Event = {"level": "info", "timestamp": ended_at, "event": "request", **fields}
-        line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
-        if not line.isascii():  # JSON escapes C0 by itself; what else can harm a terminal is not ASCII
-            line = orjson.dumps(_clean(None, "", event), option=orjson.OPT_APPEND_NEWLINE)
-        self._keep(line)
+        text = _ENCODER.encode(line)
+        if not text.isascii():  # JSON escapes C0 by itself; what else can harm a terminal is not ASCII
+            text = orjson.dumps(_clean(None, "", msgspec.to_builtins(line)))
+        self._keep(text + b"\n")
 
     def flush(self) -> None:
         """Write what is kept."""
@@ -136,39 +133,6 @@ class AccessLog:
                 self.flush()
             else:
                 loop.call_later(FLUSH_S, self.flush)
-
-
-def access_fields(outcome: Outcome) -> Mapping[str, object]:
-    """Return what the access line says of `outcome`, leaving out what does not apply."""
-    usage = outcome.usage
-    fields: dict[str, object] = {
-        "request_id": outcome.request_id,
-        "origin": outcome.origin,
-        "endpoint": outcome.endpoint,
-        "tenant": outcome.tenant,
-        "key_id": outcome.key_id,
-        "status": outcome.status,
-        "result": outcome.result,
-        "cache": outcome.cache,
-        "stream": outcome.stream,
-        "attempts": len(outcome.attempts),
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "cost_usd": None if outcome.cost_nanousd is None else outcome.cost_nanousd / 1e9,
-        "overhead_ms": round(outcome.overhead_s * 1e3, 3),
-        "total_ms": round(outcome.total_s * 1e3, 3),
-    }
-    fields.update({name: value for name, value in zip(_WHERE_SET, _VALUES_WHERE_SET(outcome), strict=True) if value})
-    if outcome.cache_tier != "none":
-        fields["cache_tier"] = outcome.cache_tier
-    if outcome.saved_nanousd:
-        fields["saved_usd"] = outcome.saved_nanousd / 1e9
-    if outcome.age_s:
-        fields["age_s"] = round(outcome.age_s, 3)
-    if outcome.first_token_s is not None:
-        fields["first_token_ms"] = round(outcome.first_token_s * 1e3, 3)
-    return fields
 
 
 def report_crash(name: str, error: BaseException) -> None:

@@ -19,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from gateway.announced.records import Posting
 from gateway.knowledge.labels import Learnt
 from gateway.outcome import Outcome
 from gateway.ports import Clock
@@ -214,6 +215,10 @@ class Metrics:
         for name, labels, figure in told.levels:
             gauge = self._gauges[name]
             (gauge.labels(*labels) if labels else gauge).set(figure)
+
+    def announced(self, posting: Posting) -> None:
+        """Count one announcement that a client has posted."""
+        self._child("foreword_announcements", posting)(1)
 
     def _deployment(self, model: str, provider: str) -> tuple[str, str]:
         return closed(provider, self._known.providers), closed(model, self._known.models)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import get_args
 
+from gateway.announced.records import POSTINGS, RESULTS
 from gateway.knowledge.labels import SOURCES
 from gateway.outcome import CacheStatus, Result, Source
 from gateway.series_kinds import Distribution, Level, Series
@@ -43,6 +44,7 @@ _GATEWAY_CODES = (
     *("model_not_allowed", "wrong_model_mode", "unsupported_capability", "invalid_request", "forbidden", "not_found"),
     *("method_not_allowed", "request_timeout", "body_too_large", "unavailable", "internal_error", "reader_too_slow"),
     *("answer_too_large", "budget_unavailable", "cost_unbounded", "request_not_found", "feedback_given"),
+    *("warming_off", "announcement_not_found", "idempotency_key_reused"),
 )
 ERROR_CODES = frozenset({*_GATEWAY_CODES, *get_args(ErrorKind)})
 ERROR_TYPES = frozenset(
@@ -113,6 +115,8 @@ COUNTERS = (
     Series("foreword_policy_reloads", "Policy loads by result", ("result",)),
     Series("foreword_redis_failures", "Redis round trips that failed", ("operation",)),
     Series("foreword_ledger_dropped_entries", "Ledger entries lost"),
+    Series("foreword_announcements", "Posts to /v1/warm that were well formed", ("result",)),
+    Series("foreword_announced_items", "What became of what was announced", ("result",)),
     *WARMING_COUNTERS,
 )
 DISTRIBUTIONS = (
@@ -207,6 +211,8 @@ def zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "foreword_redis_duration_seconds", (operation,)
         yield "foreword_redis_failures", (operation,)
     yield "foreword_retry_budget_refusals", ()
+    yield from (("foreword_announcements", (posting,)) for posting in POSTINGS)
+    yield from (("foreword_announced_items", (result,)) for result in RESULTS)
     yield from warming_zeros()
     for model, provider in sorted(known.deployments):
         for name in ("foreword_malformed_events", "foreword_queue_entries", "foreword_queue_drops"):

@@ -46,14 +46,15 @@ class FlowSteps:
         """Answer one step; every failure of the request is a value. Cancel gives up the answer."""
         started_s = self.clock.monotonic()
         try:
-            reply = await self.flow.run(self._ask(ask, started_s, on_first_token))
+            reply = await self.flow.run(self.ask_of(ask, started_s, on_first_token))
         except RequestFailed as failure:
             return self._failed(failure, started_s)
         except BadRequest as wrong:
             return self._failed(from_bad_request(wrong), started_s)
         return _answered(reply, self.clock.monotonic() - started_s)
 
-    def _ask(self, ask: StepAsk, started_s: float, on_first_token: Callable[[], None] | None) -> Ask:
+    def ask_of(self, ask: StepAsk, started_s: float, on_first_token: Callable[[], None] | None = None) -> Ask:
+        """Return a step's ask as the flow takes it. Raises BadRequest."""
         request = read_request(orjson.dumps(ask.body), dialect="chat", limits=self.limits)
         part = f".{ask.segment.index}" if ask.segment is not None else ""
         return Ask(

@@ -76,3 +76,18 @@ class BreakerHints(Protocol):
     def observe(self) -> Sequence[BreakerHint]:
         """Return what others have told since the last call, from memory: called for every request."""
         ...
+
+
+class Prefixes(Protocol):
+    """The beginnings of prompts that simulated models have read lately, as blocks (simulation/prefix.py).
+
+    `scope` is who read them: a provider and its model.
+    """
+
+    async def known(self, scope: str, blocks: Sequence[str]) -> int:
+        """Return how many of the first blocks are remembered without a gap; 0 where that cannot be found out."""
+        ...
+
+    async def remember(self, scope: str, blocks: Sequence[str]) -> None:
+        """Keep them as read now; lost where they cannot be kept."""
+        ...

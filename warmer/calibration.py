@@ -8,13 +8,16 @@ before the outcome was known.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
 from warmer.intervals import Interval, wilson
 
 EDGES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+_MIDDLES = tuple((low + high) / 2 for low, high in pairwise(EDGES))
 _IMAGINED = 3.0
 _KEPT = 0.995
 """What a bin's outcomes are worth after its next one: about the last 200 count."""
@@ -76,14 +79,13 @@ class Calibration(msgspec.Struct, kw_only=True):
     def chance(self, said: float) -> float:
         """Return what a chance of `said` is worth, between the middles of the bins by a straight line."""
         curve = self.curve or self._pooled()
-        points = [(EDGES[place] + EDGES[place + 1]) / 2 for place in range(len(curve))]
-        if said <= points[0]:
-            return curve[0] * said / points[0]
-        for place in range(1, len(points)):
-            if said <= points[place]:
-                share = (said - points[place - 1]) / (points[place] - points[place - 1])
-                return curve[place - 1] + share * (curve[place] - curve[place - 1])
-        return curve[-1]
+        if said <= _MIDDLES[0]:
+            return curve[0] * said / _MIDDLES[0]
+        if said >= _MIDDLES[-1]:
+            return curve[-1]
+        place = bisect.bisect_left(_MIDDLES, said)
+        share = (said - _MIDDLES[place - 1]) / (_MIDDLES[place] - _MIDDLES[place - 1])
+        return curve[place - 1] + share * (curve[place] - curve[place - 1])
 
     def expect(self, target: str, *, said: float, given: float, until_s: float) -> None:
         """Watch for `target` until then. One that is watched already goes on as it was."""
@@ -115,9 +117,8 @@ class Calibration(msgspec.Struct, kw_only=True):
     def _pooled(self) -> list[float]:
         blocks: list[tuple[float, float, int]] = []
         for place, one in enumerate(self.bins):
-            middle = (EDGES[place] + EDGES[place + 1]) / 2
             n = one.n + _IMAGINED
-            blocks.append(((one.came + _IMAGINED * middle) / n, n, 1))
+            blocks.append(((one.came + _IMAGINED * _MIDDLES[place]) / n, n, 1))
             while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
                 (second, second_n, second_bins), (first, first_n, first_bins) = blocks.pop(), blocks.pop()
                 n = first_n + second_n

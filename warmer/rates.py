@@ -13,6 +13,7 @@ from warmer.profile import HOUR_S, Profile, pieces
 from warmer.sketches import SpaceSaving
 from warmer.types import Event
 
+_LEAST_ADVANCE_S = 10.0
 _LEAST_EXPOSURE_S = HOUR_S
 """Before so much was watched, one request more or less would make a rate."""
 
@@ -30,8 +31,7 @@ class Rates(msgspec.Struct, kw_only=True):
         """Count a request. `ttl_s` of an answer is what the last event of its key said."""
         self.advance(event.at_s)
         self.profile.add(event.at_s)
-        evicted = self.hot.add(event.key, event.at_s)
-        if evicted is not None:
+        for evicted in self.hot.add(event.key, event.at_s):
             self.ttl_s.pop(evicted, None)
         self.ttl_s[event.key] = event.ttl_s
 
@@ -40,6 +40,8 @@ class Rates(msgspec.Struct, kw_only=True):
         self.profile.advance(now_s)
         if not self.to_s:
             self.to_s = now_s
+        if now_s - self.to_s < _LEAST_ADVANCE_S:
+            return
         for start_s, end_s in pieces(self.to_s, now_s):
             kept = 0.5 ** ((end_s - start_s) / self.hot.half_life_s)
             self.exposure_s = self.exposure_s * kept + self.profile.effective_s(start_s, end_s) * math.sqrt(kept)

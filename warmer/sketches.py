@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 
 import msgspec
 
@@ -26,27 +27,29 @@ class Counter(msgspec.Struct, kw_only=True):
 class SpaceSaving(msgspec.Struct, kw_only=True):
     """The about `capacity` heaviest names of a stream; a name's weight halves every `half_life_s`.
 
-    What is replaced leaves its weight to the newcomer, as its error.
+    Beyond a quarter more than `capacity` the lightest go all at once, which is cheaper than one by one; `floor` is the
+    level of the heaviest of those, and is left to every newcomer as its error.
     """
 
     capacity: int
     half_life_s: float
     counters: dict[str, Counter] = msgspec.field(default_factory=dict)
+    floor: float = _FAR_BELOW
 
-    def add(self, name: str, at_s: float) -> str | None:
-        """Count `name` once, and return the name that had to make room for it."""
+    def add(self, name: str, at_s: float) -> Sequence[str]:
+        """Count `name` once, and return the names that had to make room."""
         age = at_s / self.half_life_s
         counter = self.counters.get(name)
         if counter is not None:
             counter.level = _plus_one(counter.level, age)
-            return None
-        evicted = None
-        inherited = _FAR_BELOW
-        if len(self.counters) >= self.capacity:
-            evicted = min(self.counters, key=lambda one: self.counters[one].level)
-            inherited = self.counters.pop(evicted).level
-        self.counters[name] = Counter(level=_plus_one(inherited, age), error=inherited)
-        return evicted
+            return ()
+        self.counters[name] = Counter(level=_plus_one(self.floor, age), error=self.floor)
+        if len(self.counters) <= self.capacity + self.capacity // 4:
+            return ()
+        lightest = sorted(self.counters, key=lambda one: self.counters[one].level)[: -self.capacity]
+        for one in lightest:
+            self.floor = self.counters.pop(one).level
+        return lightest
 
     def weight(self, name: str, now_s: float) -> float:
         """Return the decayed count that is surely the name's own, 0 if it is not kept."""
@@ -56,9 +59,14 @@ class SpaceSaving(msgspec.Struct, kw_only=True):
         age = now_s / self.half_life_s
         return _power(counter.level - age) - _power(counter.error - age)
 
-    def heaviest(self, now_s: float, *, least: float = 0.0) -> list[tuple[str, float]]:
-        """Return the names whose own weight is above `least`, heaviest first."""
-        weighed = [(name, self.weight(name, now_s)) for name in self.counters]
+    def bar(self, now_s: float, weight: float) -> float:
+        """Return the level that is worth `weight` now."""
+        return now_s / self.half_life_s + math.log2(weight)
+
+    def heaviest(self, now_s: float, *, least: float) -> list[tuple[str, float]]:
+        """Return the names whose own weight is above `least` (above 0), heaviest first."""
+        bar = self.bar(now_s, least)
+        weighed = [(name, self.weight(name, now_s)) for name, one in self.counters.items() if one.level > bar]
         return sorted((pair for pair in weighed if pair[1] > least), key=lambda pair: -pair[1])
 
 

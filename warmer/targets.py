@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from warmer.types import Event, Known, Prediction
 
@@ -27,5 +28,6 @@ def targets_of(event: Event) -> tuple[str, ...]:
     return tuple(names)
 
 
+@lru_cache(maxsize=8192)
 def _asked(question: str, attachment: str) -> str:
     return "asked:" + hashlib.blake2b(f"{attachment}\n{question}".encode(), digest_size=16).hexdigest()

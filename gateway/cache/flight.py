@@ -215,7 +215,10 @@ class Flight:
             self.error = Interrupted("the provider call was ended by the gateway")
         for follower in self._followers:
             follower.wake()
-        for callback in self._on_done:
+        # Callbacks and job hold what holds this flight: without the cycle a request's memory is free when it ends, and
+        # not when the collector comes by.
+        callbacks, self._on_done, self._job = self._on_done, [], None
+        for callback in callbacks:
             callback()
 
 

@@ -17,6 +17,7 @@ from gateway.http.endpoints import (
     metrics,
     models,
     pipelines,
+    warm,
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -35,6 +36,10 @@ CLIENT: Table = (
     ("POST", "/feedback", "feedback", feedback.create),
     ("POST", "/v1/pipelines/{name}", "pipeline", pipelines.run),
     ("POST", "/pipelines/{name}", "pipeline", pipelines.run),
+    ("POST", "/v1/warm", "warm", warm.create),
+    ("POST", "/warm", "warm", warm.create),
+    ("GET", "/v1/warm/{id}", "warm", warm.show),
+    ("GET", "/warm/{id}", "warm", warm.show),
     ("GET", "/explain/{id}", "explain", explain.show),
     ("GET", "/health/live", "health", health.live),
     ("GET", "/health/liveliness", "health", health.live),

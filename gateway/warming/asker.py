@@ -23,6 +23,7 @@ from gateway.supervisor import Supervisor, SupervisorClosed
 from gateway.warming.callers import Callers
 from gateway.warming.recipes import read_body, written
 from gateway.warming.room import Room
+from gateway.warming.run_prefix import read_run
 from gateway.warming.shelf import Shelf
 from gateway.warming.wanted import Priced, Wish, Wishes, grown
 from policies.book import PolicySet
@@ -53,6 +54,7 @@ class FlowAsker:
         self._around = around
         self._quoted: OrderedDict[tuple[str, Recipe], Priced] = OrderedDict()
         self._under_way: dict[asyncio.Task[Warmed | None], str] = {}
+        self.is_hurried: Callable[[str, str], bool] = _never
 
     async def quote(self, tenant: str, recipe: Recipe) -> Quote | None:
         """Return what it comes to; None where it may not be asked, cannot be priced, or Redis is away."""
@@ -83,7 +85,8 @@ class FlowAsker:
             return None
         purse = Purse(left_nanousd=quoted.quote.bound_nanousd)
         warming = Warming(predictor=predictor, purse=purse, service_tier=wish.tier, wait_s=wish.kept.wait_s)
-        act = self._run(wish, warming) if wish.kept.kind == "run" else self._chat(wish, warming, priced, level)
+        is_run = wish.kept.kind == "run"
+        act = self._run(wish, warming, priced, level) if is_run else self._chat(wish, warming, priced, level)
         warmed = await self._owned(act, tenant)
         cost = quoted.quote.bound_nanousd - purse.left_nanousd
         if warmed is None:
@@ -129,13 +132,16 @@ class FlowAsker:
         ttl_s = made.ttl_s if made is not None else 0.0
         return Warmed(key=reply.trail.key, cost_nanousd=0, is_kept=made is not None, ttl_s=ttl_s)
 
-    async def _run(self, wish: Wish, warming: Warming) -> Warmed | None:
+    async def _run(self, wish: Wish, warming: Warming, priced: Priced, level: Level) -> Warmed | None:
         wishes = self._around.wishes
         try:
             posted = wishes.posted(wish, warming)
             interaction = wishes.interactions.open(wish.kept.pipeline, posted, is_chat=wish.kept.is_chat)
         except RequestFailed:
             return None
+        if level == "prefix":
+            is_read = await read_run(interaction, wishes.flow) > 0
+            return Warmed(key=interaction.key, cost_nanousd=0, is_kept=is_read, ttl_s=priced.quote.prefix_ttl_s)
         report = await interaction.whole()
         is_kept = report.status == "ok"
         return Warmed(key=interaction.key, cost_nanousd=0, is_kept=is_kept, ttl_s=_left_s(report) if is_kept else 0.0)
@@ -167,7 +173,10 @@ class FlowAsker:
             document = written(like, question=recipe.question, about=about)
         if document is None:
             return None
-        wish = Wish(kept=like, document=document, caller=caller, policy=policy, rules=rules)
+        is_hurried = isinstance(recipe, Known) and self.is_hurried(tenant, recipe.key)
+        wish = Wish(
+            kept=like, document=document, caller=caller, policy=policy, rules=rules, is_hurried=is_hurried
+        )
         return wish if isinstance(recipe, Known) else grown(wish)
 
     async def _about(self, tenant: str, recipe: Recipe) -> Kept | None:
@@ -176,6 +185,10 @@ class FlowAsker:
             return None
         about = await self._around.shelf.kept(tenant, recipe.about)
         return about if about is not None and await self._around.callers.of(about) is not None else None
+
+
+def _never(_tenant: str, _key: str) -> bool:
+    return False
 
 
 def _like(recipe: Recipe) -> str:

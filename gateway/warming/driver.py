@@ -6,7 +6,7 @@ One of many; the others wait. Must not decide what is warmed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,8 @@ import structlog
 
 from gateway.metrics import Metrics
 from gateway.ports import Clock, StoreUnavailable
+from gateway.published import FIGURES
+from gateway.published import dump as published
 from gateway.supervisor import Supervisor
 from gateway.warming.asker import FlowAsker
 from gateway.warming.day import DaySpend, dump, load
@@ -25,7 +27,8 @@ from gateway.warming.telling import FOLLOWS, told_of_figures, told_of_step
 from gateway.warming_series import Told
 from warmer.ports import HistoryUnavailable
 from warmer.recorder import Recorder
-from warmer.results import Stepped
+from warmer.results import Considered, Stepped
+from warmer.types import Announcement
 from warmer.warmer import Warmer, WarmerPorts, WarmerRules
 
 STEP_S: Final = 1.0
@@ -33,6 +36,9 @@ AWAY_S: Final = 0.5
 FIGURES_S: Final = 5.0
 SAVE_S: Final = 60.0
 SPEND: Final = "spend"
+
+Listen = Callable[[Sequence[Considered]], None]
+"""Hears what each step considered."""
 
 log = structlog.get_logger()
 
@@ -75,6 +81,11 @@ class Driver:
         self._figures_due_s = float("-inf")
         self._is_away = False
         self._did_lead = False
+        self.listeners: list[Listen] = []
+
+    def announce(self, announcement: Announcement) -> bool:
+        """Tell the warmer what a client says it will ask; False where it does not lead, or too much waits already."""
+        return self._reign is not None and self._reign.warmer.announce(announcement)
 
     async def renew(self) -> None:
         """Keep or take the lead, and end what must not go on. Called every second, beside a step that takes longer."""
@@ -158,6 +169,8 @@ class Driver:
     async def _after(self, reign: Reign, stepped: Stepped) -> None:
         crew, now_s = self._crew, self._crew.clock.now()
         crew.metrics.warmer_told(told_of_step(stepped, now_s=now_s, window_events=reign.recorder.size))
+        for listen in self.listeners:
+            listen(stepped.considered)
         for tenant, key in stepped.displaced:
             try:
                 await crew.shelf.drop_unused(tenant, key)
@@ -165,7 +178,9 @@ class Driver:
                 break  # it ends by itself
         if now_s >= self._figures_due_s:
             self._figures_due_s = now_s + FIGURES_S
-            crew.metrics.warmer_told(told_of_figures(await asyncio.to_thread(reign.warmer.figures, now_s)))
+            figures = await asyncio.to_thread(reign.warmer.figures, now_s)
+            crew.metrics.warmer_told(told_of_figures(figures))
+            await crew.notes.save(FIGURES, published(figures))
         if now_s - reign.saved_at_s >= SAVE_S:
             reign.saved_at_s = now_s
             await crew.notes.save(SPEND, dump(reign.day))

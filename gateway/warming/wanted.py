@@ -26,6 +26,7 @@ from gateway.retained.kept import Kept
 from gateway.trail import Ask, CacheControl
 from gateway.warming.pricing import bound_of_parts, cost_of, cost_of_parts, prefix_of, scaled
 from gateway.warming.recipes import Document, prefix_only, question_bytes, unstreamed
+from gateway.warming.run_prefix import prefix_of_run
 from gateway.warming.shelf import Shelf
 from policies.arrange import service_tier
 from policies.model import Catalogue, Policy
@@ -52,11 +53,12 @@ class Wish:
     policy: Policy
     rules: WarmingRules
     growth: float = 1.0
+    is_hurried: bool = False
 
     @property
     def tier(self) -> str:
-        """The service tier that warms ask for, "" for the standard one."""
-        return "" if self.rules.tier == "standard" else self.rules.tier
+        """The service tier that warms ask for: "" is the standard one, also where time is too short for a cheap one."""
+        return "" if self.rules.tier == "standard" or self.is_hurried else self.rules.tier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +185,7 @@ class Wishes:
         bound = bound_of_parts(missing or parts, catalogue, growth=1.0 if same is not None else wish.growth)
         if cost is None or bound is None:
             return None
+        prefix = prefix_of_run(parts, catalogue, warm_tier=wish.tier, marked=_MARKED)
         quote = Quote(
             key=key,
             live_nanousd=cost.live_nanousd,
@@ -191,6 +194,9 @@ class Wishes:
             wait_s=wish.kept.wait_s,
             ttl_s=wish.kept.ttl_s,
             fresh_until_s=standing.fresh_until_s(),
+            prefix_nanousd=prefix.cost_nanousd,
+            prefix_saved_nanousd=prefix.saved_nanousd,
+            prefix_ttl_s=prefix.ttl_s,
         )
         newest_at_s = max((one.created_at for one in standing.answers if one is not None), default=0.0)
         return Priced(

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from router.deployments import LiteLLMDeployments
-    from router.ports import Backend, Clock
+    from router.ports import Backend, Clock, Prefixes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendSettings:
-    """What an operator may set. `simulated_latency_scale` multiplies the simulated waits, 0 is none."""
+    """What an operator may set. `simulated_latency_scale` multiplies the simulated waits, 0 is none.
+
+    `simulated_prefixes` is where simulated models remember what they read; None: each process for itself.
+    """
 
     connect_s: float = 5.0
     max_answer_bytes: int = 8 * 1024 * 1024
     simulated_seed: int = 0
     simulated_latency_scale: float = 1.0
+    simulated_prefixes: Prefixes | None = None
 
 
 Make = Callable[["BackendSettings", "Clock", "LiteLLMDeployments"], "Backend"]
@@ -39,7 +43,12 @@ def _litellm(settings: BackendSettings, _clock: Clock, deployments: LiteLLMDeplo
 def _simulated(settings: BackendSettings, clock: Clock, _deployments: LiteLLMDeployments) -> Backend:
     from router.backends.simulated import SimulatedBackend
 
-    return SimulatedBackend(clock=clock, seed=settings.simulated_seed, scale=settings.simulated_latency_scale)
+    return SimulatedBackend(
+        clock=clock,
+        seed=settings.simulated_seed,
+        scale=settings.simulated_latency_scale,
+        prefixes=settings.simulated_prefixes,
+    )
 
 
 BACKENDS: Mapping[str, Make] = {

@@ -1,7 +1,9 @@
 """The backend that needs no provider: honest, deterministic answers at a model's pace; it calls nobody.
 
 Every answer says that it is simulated: `model` is `simulated/<model>` and free text begins with `[simulated]`.
-Tokens are estimated (UTF-8 bytes / 4); `created` is 0, as the router knows no time of day.
+Tokens are estimated (UTF-8 bytes / 4); `created` is 0, as the router knows no time of day. A prompt whose beginning was
+read lately has cached tokens, where the model that is stood for has a price for them: that changes what it costs, not
+how long it takes. A cheaper service tier is given where the model has a price for it, and is slower.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ import hashlib
 import random
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 
 import orjson
 
-from router.ports import Clock
+from router.ports import Clock, Prefixes
 from router.simulation import asked, vectors
 from router.simulation.compose import Said, compose, input_tokens
 from router.simulation.pace import Pace, pace_of
+from router.simulation.prefix import blocks_of, cached_tokens, has_prefix_cache
+from router.simulation.prefix_memory import PrefixMemory
 from router.types import Call, Streamed, Whole
 
 _TOKEN = re.compile(r"\s*\S{1,8}|\s+\Z")
@@ -25,36 +30,70 @@ _LONG_BODY = 16_384
 _MAX_CHOICES = 128
 
 
-class SimulatedBackend:
-    """A row of backends/: answers from the request alone. Equal (seed, request body, deployment) give equal answers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """One chat call as it will be answered: what is said, how fast, at which tier, and what was read of it before."""
 
-    `scale` multiplies every wait; 0 answers at once.
+    call: Call
+    said: Said
+    pace: Pace
+    tier: str
+    blocks: tuple[str, ...]
+    cached: int
+
+
+class SimulatedBackend:
+    """A row of backends/: answers from the request alone. Equal (seed, request body, deployment) give equal answers,
+    but for the cached tokens: those are of what was read before.
+
+    `scale` multiplies every wait; 0 answers at once. `prefixes` is where what was read is remembered.
     """
 
-    def __init__(self, *, clock: Clock, seed: int = 0, scale: float = 1.0) -> None:
+    def __init__(self, *, clock: Clock, seed: int = 0, scale: float = 1.0, prefixes: Prefixes | None = None) -> None:
         self._clock = clock
         self._seed = seed
         self._scale = scale
+        self._prefixes = prefixes or PrefixMemory(clock)
 
     async def send(self, call: Call) -> Whole | Streamed:
         """Answer, waiting as the model that is stood for would; cancelling ends the wait. Raises nothing."""
         if call.request.dialect == "embeddings":
             return await self._embed(call)
-        # Reading a long transcript takes milliseconds of CPU: off the loop.
-        long = len(call.request.body) > _LONG_BODY
-        said = await asyncio.to_thread(compose, call) if long else compose(call)
-        pace = self._pace(call)
+        turn = await self._turn(call)
         if call.stream:
-            return Streamed(chunks=self._stream(call, said, pace), headers={"content-type": "text/event-stream"})
-        await self._wait_until(self._clock.monotonic() + pace.first_token_s + said.output_tokens * pace.token_gap_s)
-        return _whole(_completion(call, said))
+            return Streamed(chunks=self._stream(turn), headers={"content-type": "text/event-stream"})
+        due_s = self._clock.monotonic() + turn.pace.first_token_s
+        await self._begin(turn, due_s)
+        await self._wait_until(due_s + turn.said.output_tokens * turn.pace.token_gap_s)
+        return _whole(_completion(turn))
 
     async def close(self) -> None:
         """Nothing is held open."""
 
-    def _pace(self, call: Call) -> Pace:
+    async def _turn(self, call: Call) -> _Turn:
+        # Reading a long transcript takes milliseconds of CPU: off the loop.
+        is_long = len(call.request.body) > _LONG_BODY
+        said, blocks = await asyncio.to_thread(_read, call) if is_long else _read(call)
+        found = await self._prefixes.known(_reader(call), blocks) if blocks else 0
+        tier = asked.served_tier(call)
+        return _Turn(
+            call=call,
+            said=said,
+            pace=self._pace(call, tier),
+            tier=tier,
+            blocks=blocks,
+            cached=cached_tokens(found, prompt_tokens=input_tokens(call.request.document)) if found else 0,
+        )
+
+    async def _begin(self, turn: _Turn, due_s: float) -> None:
+        """Wait for the first token: only from then on others find the prompt read."""
+        await self._wait_until(due_s)
+        if turn.blocks:
+            await self._prefixes.remember(_reader(turn.call), turn.blocks)
+
+    def _pace(self, call: Call, tier: str = "") -> Pace:
         digest = hashlib.sha256(f"{self._seed}\n{call.deployment.id}\n".encode() + call.request.body).digest()
-        return pace_of(call.deployment.model, rng=random.Random(digest), scale=self._scale)
+        return pace_of(call.deployment.model, rng=random.Random(digest), scale=self._scale, tier=tier)
 
     async def _wait_until(self, due_s: float) -> None:
         # Waiting for a due time, not for a span, keeps many small waits from adding up to a slower stream.
@@ -62,15 +101,16 @@ class SimulatedBackend:
         if self._scale > 0 and delay_s > 0:
             await self._clock.sleep(delay_s)
 
-    async def _stream(self, call: Call, said: Said, pace: Pace) -> AsyncIterator[bytes]:
-        due_s = self._clock.monotonic() + pace.first_token_s
-        for index in range(_choices(call.request.document)):
-            for delta in _deltas(said):
+    async def _stream(self, turn: _Turn) -> AsyncIterator[bytes]:
+        due_s = self._clock.monotonic() + turn.pace.first_token_s
+        await self._begin(turn, due_s)
+        for index in range(_choices(turn.call.request.document)):
+            for delta in _deltas(turn.said):
                 await self._wait_until(due_s)
-                yield _event(call, choices=[{"index": index, "delta": delta, "finish_reason": None}])
-                due_s += pace.token_gap_s
-            yield _event(call, choices=[{"index": index, "delta": {}, "finish_reason": said.finish_reason}])
-        yield _event(call, choices=[], usage=_usage(call, said))
+                yield _event(turn, choices=[{"index": index, "delta": delta, "finish_reason": None}])
+                due_s += turn.pace.token_gap_s
+            yield _event(turn, choices=[{"index": index, "delta": {}, "finish_reason": turn.said.finish_reason}])
+        yield _event(turn, choices=[], usage=_usage(turn))
         yield b"data: [DONE]\n\n"
 
     async def _embed(self, call: Call) -> Whole:
@@ -105,21 +145,31 @@ def _model(call: Call) -> str:
     return f"simulated/{call.deployment.model}"
 
 
-def _tier(call: Call) -> dict[str, object]:
-    return {"service_tier": call.service_tier} if call.service_tier else {}
+def _read(call: Call) -> tuple[Said, tuple[str, ...]]:
+    return compose(call), blocks_of(call.request.document) if has_prefix_cache(call.deployment) else ()
+
+
+def _reader(call: Call) -> str:
+    return f"{call.deployment.provider}/{call.deployment.model}"
+
+
+def _tier(turn: _Turn) -> dict[str, object]:
+    is_asked = turn.call.service_tier or turn.call.request.document.get("service_tier")
+    return {"service_tier": turn.tier or "default"} if is_asked else {}
 
 
 def _answer_id(call: Call) -> str:
     return "chatcmpl-simulated-" + hashlib.sha256(call.request.body).hexdigest()[:16]
 
 
-def _usage(call: Call, said: Said) -> dict[str, object]:
-    prompt, output = input_tokens(call.request.document), said.output_tokens * _choices(call.request.document)
+def _usage(turn: _Turn) -> dict[str, object]:
+    document = turn.call.request.document
+    prompt, output = input_tokens(document), turn.said.output_tokens * _choices(document)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": output,
         "total_tokens": prompt + output,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": turn.cached},
     }
 
 
@@ -138,18 +188,19 @@ def _call_id(said: Said) -> str:
     return "call_" + hashlib.sha256(f"{said.function}\n{said.arguments}".encode()).hexdigest()[:24]
 
 
-def _completion(call: Call, said: Said) -> dict[str, object]:
+def _completion(turn: _Turn) -> dict[str, object]:
+    said = turn.said
     return {
-        "id": _answer_id(call),
+        "id": _answer_id(turn.call),
         "object": "chat.completion",
         "created": 0,
-        "model": _model(call),
+        "model": _model(turn.call),
         "choices": [
             {"index": index, "message": _message(said), "logprobs": None, "finish_reason": said.finish_reason}
-            for index in range(_choices(call.request.document))
+            for index in range(_choices(turn.call.request.document))
         ],
-        "usage": _usage(call, said),
-        **_tier(call),
+        "usage": _usage(turn),
+        **_tier(turn),
     }
 
 
@@ -169,14 +220,14 @@ def _deltas(said: Said) -> Iterator[dict[str, object]]:
         yield {"function_call": part} if legacy else {"tool_calls": [{"index": 0, "function": part}]}
 
 
-def _event(call: Call, *, choices: list[dict[str, object]], usage: dict[str, object] | None = None) -> bytes:
+def _event(turn: _Turn, *, choices: list[dict[str, object]], usage: dict[str, object] | None = None) -> bytes:
     chunk: dict[str, object] = {
-        "id": _answer_id(call),
+        "id": _answer_id(turn.call),
         "object": "chat.completion.chunk",
         "created": 0,
-        "model": _model(call),
+        "model": _model(turn.call),
         "choices": choices,
-        **_tier(call),
+        **_tier(turn),
     }
     if usage is not None:
         chunk["usage"] = usage

@@ -62,11 +62,22 @@ def wanted_schema(document: Mapping[str, object]) -> tuple[str, Mapping[str, obj
     return (name if isinstance(name, str) else ""), mapping(named.get("schema"))
 
 
+def served_tier(call: Call) -> str:
+    """Return the service tier of the answer, "" for the standard one: what was asked for, where the model has it."""
+    own = call.request.document.get("service_tier")
+    wanted = call.service_tier if own in (None, "auto") else own
+    price = call.deployment.price
+    return wanted if isinstance(wanted, str) and price is not None and wanted in price.tiers else ""
+
+
 def output_limit(call: Call) -> int | None:
-    """Return the smallest of the plan's and the client's limits on output tokens; None where nobody set one."""
+    """Return the smallest of the plan's and the client's limits on output tokens; None where nobody set one.
+
+    0 asks for nothing but that the prompt be read.
+    """
     document = call.request.document
     limits = [call.max_output_tokens, document.get("max_completion_tokens"), document.get("max_tokens")]
-    numbers = [limit for limit in limits if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0]
+    numbers = [limit for limit in limits if isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0]
     return min(numbers, default=None)
 
 

@@ -28,6 +28,9 @@ class Pace:
     token_gap_s: float
 
 
+FLEX_FIRST_TOKEN, FLEX_GAP = 3.0, 1.5
+"""How much slower the cheap tier is taken to be; providers promise no figure, and this is no measurement of theirs."""
+
 # Orders of magnitude of public latency dashboards, first match wins; not a measurement of any provider.
 _PROFILES: tuple[tuple[re.Pattern[str], Profile], ...] = (
     (
@@ -52,10 +55,12 @@ def profile_of(model: str) -> Profile:
     return next((profile for pattern, profile in _PROFILES if pattern.search(name)), _OTHER)
 
 
-def pace_of(model: str, *, rng: random.Random, scale: float) -> Pace:
-    """Draw one answer's pace; `scale` multiplies every wait, 0 means none."""
+def pace_of(model: str, *, rng: random.Random, scale: float, tier: str = "") -> Pace:
+    """Draw one answer's pace at a service tier; `scale` multiplies every wait, 0 means none."""
     profile = profile_of(model)
     sigma = math.log(profile.first_token_p95_s / profile.first_token_median_s) / _Z95
     first_token_s = profile.first_token_median_s * math.exp(rng.gauss(0.0, sigma))
     token_gap_s = math.exp(rng.gauss(0.0, _GAP_SIGMA)) / profile.tokens_per_s
+    if tier == "flex":
+        first_token_s, token_gap_s = first_token_s * FLEX_FIRST_TOKEN, token_gap_s * FLEX_GAP
     return Pace(first_token_s=first_token_s * scale, token_gap_s=token_gap_s * scale)

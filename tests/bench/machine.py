@@ -31,6 +31,11 @@ def name_of(pid: int) -> str:
     return (PROC / str(pid) / "comm").read_text().strip()
 
 
+def command_of(pid: int) -> str:
+    """Return the process's command line, its words apart by spaces."""
+    return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+
+
 def cpu_s(pids: Collection[int]) -> float:
     """Return the seconds of CPU that all threads of these processes have used, in user and kernel mode.
 

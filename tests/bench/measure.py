@@ -19,7 +19,7 @@ BUSY_SHARE = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """CPU in milliseconds per request: of the server's own processes, its Redis and its warmer apart.
+    """CPU in milliseconds per request: of the server's own processes; its Redis, warmer and embedder apart.
 
     `load_share` and `provider_share` are shares of the core that both run on, `server_share` of the server's.
     """
@@ -31,6 +31,7 @@ class Measured:
     cpu_ms: float
     redis_ms: float
     warmer_ms: float
+    embedder_ms: float
     server_share: float
     load_share: float
     provider_share: float
@@ -61,7 +62,8 @@ class Bench:
         """Warm up for a moment, then run the load once."""
         if not load.rate:
             self.generator.run(msgspec.structs.replace(load, seconds=min(WARM_UP_S, load.seconds), requests=0))
-        processes = (server.pids, server.redis, server.warmer, self.generator.process.pids, self.upstream.pids)
+        helpers = (server.redis, server.warmer, server.embedder)
+        processes = (server.pids, *helpers, self.generator.process.pids, self.upstream.pids)
         before_s = [cpu_s(pids) for pids in processes]
         told = self.generator.run(load)
         used_s = [cpu_s(pids) - earlier_s for pids, earlier_s in zip(processes, before_s, strict=True)]
@@ -74,9 +76,10 @@ class Bench:
             cpu_ms=each_ms[0],
             redis_ms=each_ms[1],
             warmer_ms=each_ms[2],
+            embedder_ms=each_ms[3],
             server_share=used_s[0] / told.elapsed_s,
-            load_share=used_s[3] / told.elapsed_s,
-            provider_share=used_s[4] / told.elapsed_s,
+            load_share=used_s[4] / told.elapsed_s,
+            provider_share=used_s[5] / told.elapsed_s,
         )
 
 

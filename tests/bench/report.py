@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tests.bench.measure import Measured, Spread
 from tests.bench.verdicts import Verdict
-from tests.bench.works import NOT_YET
+from tests.bench.works import ELSEWHERE
 
 WIDTH = 150
 COLUMNS = ("what", "gateway", "beside it", "yardstick", "LiteLLM", "value", "target", "")
@@ -126,6 +126,6 @@ def show(
 ) -> None:
     """Print both tables."""
     console.print(table_of(verdicts, described))
-    console.print("beside it: Redis and warmer, on the load's core. LiteLLM: with its own memory cache.")
-    console.print(NOT_YET)
+    console.print("beside it: Redis, warmer and embedder, on the load's core. LiteLLM: with its own memory cache.")
+    console.print(ELSEWHERE)
     console.print(shares_of(measured))

@@ -21,7 +21,7 @@ from tests.bench.orders import percentile
 from tests.bench.report_card_bot import Done, Play, played, poisson
 from tests.bench.report_card_provider import Counts, Known
 from tests.bench.report_card_rows import Row, models_yaml
-from tests.bench.report_card_week import Announced, Interaction, announcements, answer_lengths, classes
+from tests.bench.report_card_week import MODEL, Announced, Interaction, announcements, answer_lengths, classes
 from tests.bench.servers import Process, Server, gateway, telling_its_port
 from tests.e2e.serving import request, until
 
@@ -113,6 +113,12 @@ class Session:
         """Whether this checkout's gateway takes announcements."""
         return request(self.server.url, "/v1/warm", key=self.server.key, body={}).status not in (404, 405)
 
+    def is_embedding(self) -> bool:
+        """Ask something, and whether a vector has been made: the embedder starts beside the gateway, and later."""
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "Which of the speakers began the debate?"}]}
+        request(self.server.url, "/v1/chat/completions", key=self.server.key, body={**body, "temperature": 0})
+        return total(self.scraped(), "foreword_embedder_duration_seconds_count") > 0
+
     def grown_up(self, before: Sequence[Interaction]) -> tuple[Done, ...]:
         """Play what was before the slice, thrice as fast: caches, predictors and hedging do not begin with it."""
         self.provider_counts(places=0)
@@ -202,7 +208,11 @@ def session(row: Row, setup: Setup) -> Iterator[Session]:
         options += ["--embedder-timeout-s", "1"]  # a busy machine is no fault of the embedder
         policy, models = row.policy(arrivals=setup.arrivals), models_yaml(upstream.port)
         with gateway(upstream, *options, policy=policy, models=models) as server:
-            yield Session(row=row, setup=setup, server=server, upstream=upstream)
+            running = Session(row=row, setup=setup, server=server, upstream=upstream)
+            if row.semantic:
+                running.provider_counts(places=0)
+                until(running.is_embedding, "the embedder")
+            yield running
 
 
 def sustained(

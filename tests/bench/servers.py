@@ -22,7 +22,7 @@ import msgspec
 
 from gateway.settings import SHIPPED, process_environment
 from tests.bench.bare import KEY as BARE_KEY
-from tests.bench.machine import LOAD_CORE, SERVER_CORE, name_of, pin, pinned, tree
+from tests.bench.machine import LOAD_CORE, SERVER_CORE, command_of, name_of, pin, pinned, tree
 from tests.bench.orders import Load, Told
 from tests.bench.payloads import MODEL
 from tests.e2e.serving import BOUND_S, request, until
@@ -35,7 +35,7 @@ OURS = ("FOREWORD_", "OPENAI_", "ANTHROPIC_", "OPENROUTER_", "GEMINI_", "REDIS_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One server under test. `pids` are its own processes; `redis` and `warmer` are counted apart."""
+    """One server under test. `pids` are its own processes; `redis`, `warmer` and `embedder` are counted apart."""
 
     name: str
     port: int
@@ -43,6 +43,7 @@ class Server:
     pids: tuple[int, ...]
     redis: tuple[int, ...] = ()
     warmer: tuple[int, ...] = ()
+    embedder: tuple[int, ...] = ()
     home: Path | None = None
 
     @property
@@ -185,14 +186,30 @@ def gateway(
             port = urlsplit(re.findall(r"listens on (http://\S+)", banner)[0]).port or 0
             key = re.findall(r"shown only now: (\S+)", banner)[0]
             until(lambda: _is_ready(port), "the gateway's readiness", alive=process.popen)
-            redis = tuple(pid for pid in process.pids if "redis" in name_of(pid))
-            pin(redis, LOAD_CORE)
+            redis, embedder = _helpers(process)
             warm = [sys.executable, "-m", "gateway", "warm", *files]
             with running(warm, core=LOAD_CORE, out=home / "warm") as warmer:
-                own = tuple(pid for pid in process.pids if pid not in redis)
-                yield Server(name=name, port=port, key=key, pids=own, redis=redis, warmer=warmer.pids, home=home)
+                own = tuple(pid for pid in process.pids if pid not in redis + embedder)
+                yield Server(
+                    name=name,
+                    port=port,
+                    key=key,
+                    pids=own,
+                    redis=redis,
+                    warmer=warmer.pids,
+                    embedder=embedder,
+                    home=home,
+                )
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _helpers(process: Process) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the pids of Redis and of the embedder, moved to the load's core."""
+    redis = tuple(pid for pid in process.pids if "redis" in name_of(pid))
+    embedder = tuple(pid for pid in process.pids if "gateway.embedder" in command_of(pid))
+    pin((*redis, *embedder), LOAD_CORE)
+    return redis, embedder
 
 
 def _banner(out: Path, process: Process) -> str:

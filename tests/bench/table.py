@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gateway.settings import SHIPPED
 from tests.bench import report
 from tests.bench.machine import described, memory_kib
 from tests.bench.measure import Bench, Measured
@@ -26,9 +27,10 @@ from tests.bench.servers import (
     provider,
 )
 from tests.bench.verdicts import Measurements, Verdict, memory_rows, rate_rows, ratio_rows, troubles
-from tests.bench.works import Work, works
+from tests.bench.works import BUDGETED, Work, works
 
 RESULTS = Path("bench-results")
+PLAIN = ("--embedder", "off")
 
 
 def options_of(arguments: Sequence[str]) -> argparse.Namespace:
@@ -49,13 +51,15 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
 @contextmanager
 def servers(upstream_of: Bench, *, with_peer: bool) -> Iterator[dict[str, Server]]:
     """Start every server; they idle while another one is measured."""
-    upstream = upstream_of.upstream
+    upstream, shipped = upstream_of.upstream, (SHIPPED / "default.yaml").read_text()
     with ExitStack() as stack:
         started = [
             stack.enter_context(bare(upstream)),
-            stack.enter_context(gateway(upstream)),
-            stack.enter_context(gateway(upstream, "--memory-cache-bytes=0", name="gateway-redis")),
-            stack.enter_context(gateway(upstream, name="gateway-2", workers=2)),
+            stack.enter_context(gateway(upstream, *PLAIN)),
+            stack.enter_context(gateway(upstream, *PLAIN, "--memory-cache-bytes=0", name="gateway-redis")),
+            stack.enter_context(gateway(upstream, *PLAIN, name="gateway-2", workers=2)),
+            stack.enter_context(gateway(upstream, *PLAIN, name="gateway-budgets", policy=shipped + BUDGETED)),
+            stack.enter_context(gateway(upstream, name="gateway-semantic")),
         ]
         if with_peer:
             started.append(stack.enter_context(litellm(upstream)))
@@ -85,7 +89,9 @@ def measured_rounds(
 def memory_of(running: Mapping[str, Server]) -> list[Verdict]:
     """Return the rows about memory, after the load."""
     pss = {name: memory_kib(server.pids)[1] / 1024 for name, server in running.items()}
-    return list(memory_rows(pss["gateway"], pss["gateway-2"], pss["bare"], pss.get("litellm")))
+    embedder = memory_kib(running["gateway-semantic"].embedder)[1] / 1024
+    peer = pss.get("litellm")
+    return list(memory_rows(pss["gateway"], pss["gateway-2"], pss["bare"], peer_mib=peer, embedder_mib=embedder))
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ from tests.bench.payloads import EVENTS
 from tests.bench.works import (
     ADDED_P99_MS,
     AT_RATES,
+    EMBEDDER_MIB,
     FURTHER_WORKER_MIB,
     ONE_WORKER_MIB,
     STREAM,
@@ -61,8 +62,8 @@ class Measurements:
         return spread([one.cpu_ms for one in self.of(work, server)])
 
     def beside(self, work: str, server: str) -> Spread | None:
-        """Return the CPU per request of Redis and warmer."""
-        return spread([one.redis_ms + one.warmer_ms for one in self.of(work, server)])
+        """Return the CPU per request of Redis, warmer and embedder."""
+        return spread([one.redis_ms + one.warmer_ms + one.embedder_ms for one in self.of(work, server)])
 
     def paired(
         self, mine: tuple[str, str], other: tuple[str, str], pair: Callable[[Measured, Measured], float]
@@ -119,7 +120,9 @@ def rate_rows(found: Measurements) -> Iterable[Verdict]:
         )
 
 
-def memory_rows(one_mib: float, two_mib: float, bare_mib: float, peer_mib: float | None) -> Iterable[Verdict]:
+def memory_rows(
+    one_mib: float, two_mib: float, bare_mib: float, *, peer_mib: float | None, embedder_mib: float
+) -> Iterable[Verdict]:
     """Return the rows about memory: PSS of the server's processes, in MiB, without Redis and warmer."""
     yield Verdict(
         what="memory, one worker and its parent (PSS)",
@@ -136,6 +139,13 @@ def memory_rows(one_mib: float, two_mib: float, bare_mib: float, peer_mib: float
         value=_exactly(two_mib - one_mib),
         limit=FURTHER_WORKER_MIB,
         ours=_exactly(two_mib),
+    )
+    yield Verdict(
+        what="the embedder (PSS)",
+        unit="MiB",
+        value=_exactly(embedder_mib),
+        limit=EMBEDDER_MIB,
+        ours=_exactly(embedder_mib),
     )
 
 

@@ -85,9 +85,10 @@ class FollowUp:
     def predict(self, now_s: float, fresh_until_s: Mapping[str, float]) -> Sequence[Prediction]:
         """Return what is usual in each session that was active lately, and has no fresh answer."""
         found: list[Prediction] = []
-        for session in self._learnt.sessions.values():
-            if now_s - session.at_s <= HORIZON_S:
-                found.extend(self._of(session))
+        for session in reversed(self._learnt.sessions.values()):
+            if now_s - session.at_s > HORIZON_S:
+                break  # the others were active even longer ago
+            found.extend(self._of(session))
         open_ones = (
             one
             for one in found

@@ -28,6 +28,7 @@ _HALF_LIFE_S = 3 * 86_400.0
 _FILLERS = 3
 _MOST = 32
 _PHRASES = 8
+_LASTS_S = 300.0
 _LONGEST = 400
 """Characters; longer questions are not of templates."""
 
@@ -57,6 +58,8 @@ class KeyPhrases:
         self._threshold = threshold
         self._learnt = Learnt(hot=SpaceSaving(capacity=_TEMPLATES, half_life_s=_HALF_LIFE_S))
         self._counts: Counter[str] = Counter()
+        self._made: Sequence[Prediction] = ()
+        self._made_s = -_LASTS_S
 
     def observe(self, event: Event) -> None:
         """Learn from a question that is about nothing else than itself."""
@@ -77,8 +80,7 @@ class KeyPhrases:
 
     def _note(self, template: str, phrase: str, event: Event) -> None:
         learnt = self._learnt
-        evicted = learnt.hot.add(template, event.at_s)
-        if evicted is not None:
+        for evicted in learnt.hot.add(template, event.at_s):
             learnt.templates.pop(evicted, None)
         one = learnt.templates.get(template)
         if one is None:
@@ -97,7 +99,15 @@ class KeyPhrases:
         return [(phrase, count / n) for phrase, count in most if count >= self._threshold * n]
 
     def predict(self, now_s: float, _fresh_until_s: Mapping[str, float], /) -> Sequence[Prediction]:
-        """Return the frequent phrases in mined templates. Keys are not known here: the quote says what is fresh."""
+        """Return the frequent phrases in mined templates. Keys are not known here: the quote says what is fresh.
+
+        Made anew five minutes later at the earliest: neither phrases nor templates change faster.
+        """
+        if now_s - self._made_s >= _LASTS_S:
+            self._made, self._made_s = self._predict(now_s), now_s
+        return self._made
+
+    def _predict(self, now_s: float) -> Sequence[Prediction]:
         phrases = self.frequent()
         if not phrases:
             return ()

@@ -34,9 +34,12 @@ class Popularity:
         rates = self._rates
         rates.advance(now_s)
         found = []
-        for key, _ in rates.hot.heaviest(now_s, least=_LEAST_WEIGHT)[:_MOST]:
+        bar = rates.hot.bar(now_s, _LEAST_WEIGHT)
+        for key, counter in rates.hot.counters.items():
+            if counter.level <= bar or fresh_until_s.get(key, 0.0) > now_s:
+                continue
             ttl_s = rates.ttl_s.get(key, 0.0)
-            if ttl_s <= 0 or fresh_until_s.get(key, 0.0) > now_s:
+            if ttl_s <= 0 or rates.hot.weight(key, now_s) <= _LEAST_WEIGHT:
                 continue
             per_s = rates.per_s(key, now_s)
             found.append(
@@ -49,7 +52,7 @@ class Popularity:
                     until_s=now_s + ttl_s,
                 )
             )
-        return sorted(found, key=lambda one: -one.probability)
+        return sorted(found, key=lambda one: -one.probability)[:_MOST]
 
     def dump(self) -> bytes:
         """Return the rates."""

@@ -20,6 +20,7 @@ HALF_LIFE_S = 86_400.0
 _LEAD_S = 60.0
 """What a step, the queue and the answer itself take, roughly, with the cheaper tiers in mind."""
 _SPREAD_S = 20.0
+_EARLIEST_S = 1000.0
 _MOST_OF_TTL = 0.1
 _MOST = 64
 
@@ -41,8 +42,11 @@ class RefreshAhead:
         rates.advance(now_s)
         found = []
         for key in rates.hot.counters:
-            until_s, ttl_s = fresh_until_s.get(key, 0.0), rates.ttl_s.get(key, 0.0)
-            if ttl_s <= 0 or not now_s < until_s <= now_s + early_s(key, until_s, ttl_s):
+            until_s = fresh_until_s.get(key, 0.0)
+            if not now_s < until_s <= now_s + _EARLIEST_S:
+                continue
+            ttl_s = rates.ttl_s.get(key, 0.0)
+            if ttl_s <= 0 or until_s > now_s + early_s(key, until_s, ttl_s):
                 continue
             per_s = rates.per_s(key, now_s)
             if per_s <= 0:

@@ -65,8 +65,7 @@ class Schedule:
 
     def _note(self, name: str, event: Event, question: str) -> None:
         learnt = self._learnt
-        evicted = learnt.hot.add(name, event.at_s)
-        if evicted is not None:
+        for evicted in learnt.hot.add(name, event.at_s):
             learnt.recurring.pop(evicted, None)
         one = learnt.recurring.get(name)
         if one is None:
@@ -79,7 +78,9 @@ class Schedule:
         """Return what is due within ten minutes, and until half an hour after its usual time."""
         found: list[Prediction] = []
         for one in self._learnt.recurring.values():
-            if len(one.at_s) < 2 or (not one.question and fresh_until_s.get(one.key, 0.0) > now_s):
+            if len(one.at_s) < 2 or not _is_near(one.at_s[-1], now_s):
+                continue
+            if not one.question and fresh_until_s.get(one.key, 0.0) > now_s:
                 continue
             found.extend(self._due(one, now_s))
         return sorted(found, key=lambda one: -one.probability)[:_MOST]
@@ -116,6 +117,11 @@ class Schedule:
     def restore(self, learnt: bytes) -> None:
         """Take the times back."""
         self._learnt = restore(learnt, Learnt, version=VERSION) or self._learnt
+
+
+def _is_near(last_s: float, now_s: float) -> bool:
+    """Return whether it is about the time of day of `last_s`; cheap, for most times it is not."""
+    return (now_s - last_s + _LEAD_S) % DAY_S <= _LEAD_S + _NEAR_S
 
 
 def recurrence(times_s: Sequence[float], now_s: float, *, period_s: float, first_s: float) -> tuple[float, float]:

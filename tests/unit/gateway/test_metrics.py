@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.metrics import KnownLabels, watch_loop_lag
 from gateway.series import COUNTERS, DISTRIBUTIONS, LEVELS
-from gateway.warming_series import Told
 from gateway.settings import process_environment
+from gateway.warming_series import Told
 from tests.unit.gateway.metric_samples import CHAT, KNOWN, answered, attempt, make, parsed, samples, value
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gateway.cache.semantic import eligibility
 from gateway.cache.semantic.eligibility import EntryRules, Ineligible, Question, Reason, question_of
 from policies.model import CacheRules
 from tests.unit.gateway.cache.semantic.requests import asked, chat
@@ -135,3 +140,16 @@ def test_a_mention_that_the_route_normalises_is_no_part_of_the_question() -> Non
 
     assert isinstance(found, Question)
     assert found.text == TEXT
+
+
+_LITERALS = sorted(set(re.findall(r"[A-Za-z]+|[^\\w\\s]", eligibility._LIVE.pattern + eligibility._CODE.pattern)))
+_TEXTS = st.lists(
+    st.sampled_from([*_LITERALS, " ", "  ", "\n", "\t", "(", "x", "1", "\u017f", "\u212a"]) | st.text(max_size=3)
+)
+
+
+@given(pieces=_TEXTS, gap=st.sampled_from(["", " "]))
+def test_what_is_told_apart_quickly_is_never_what_the_patterns_would_find(pieces: list[str], gap: str) -> None:
+    text = gap.join(pieces)
+    assert eligibility._may_be_live(text) or not eligibility._LIVE.search(text)
+    assert eligibility._may_be_code(text) or not eligibility._CODE.search(text)

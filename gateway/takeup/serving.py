@@ -1,0 +1,287 @@
+"""Hands what clients announced to the warmer, the earliest due first, and writes down what became of each item.
+
+Runs beside the warmer that leads, and only there. Asks nobody and spends nothing itself: the warmer chooses, within its
+budget, and keeps note of what it is about to ask, so that a crash repeats no call; an item whose end was not written
+down then is looked for in the cache first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import structlog
+
+from gateway.announced.records import Announcement, Item, ItemResult, ItemStatus, Kept, ended
+from gateway.announced.shelf import LIFE_S, Shelf
+from gateway.ports import Clock, StoreUnavailable
+from gateway.takeup.preparing import Prepared
+from gateway.takeup.sketching import NotAllowed
+from gateway.takeup.words import result_of, words_of
+from warmer.results import Considered
+from warmer.types import Announcement as Prediction
+from warmer.types import Known, Quote
+
+IDLE_S: Final = 0.2
+LOOK_AHEAD: Final = 16
+"""Announcements in memory at once, each of up to a megabyte."""
+AT_ONCE: Final = 4
+"""Items that the warmer has and has not come back on: as many as it asks at once, so that they go by due time."""
+SILENT_S: Final = 10.0
+"""An item that the warmer has said nothing of for so long makes room for the next."""
+AGAIN_S: Final = 30.0
+"""After so long it is told again: the warmer may have begun anew from its notes."""
+CHEAP_UNSEEN_S: Final = 60.0
+"""What the cheap tier is taken to need where it was never seen: providers promise nothing."""
+CHEAP_MARGIN: Final = 1.5
+GOOD_SHARE: Final = 0.9
+"""The most of its time that an answer may be old when it is wanted."""
+SLACK_S: Final = 600.0
+"""How long after its time an announced request may come and still have been rightly announced."""
+
+Tell = Callable[[ItemResult], None]
+Announce = Callable[[Prediction], bool]
+
+
+class Prepares(Protocol):
+    """Turns an item into a request that the warmer can price."""
+
+    async def prepare(self, announcement: Announcement, item: Item) -> Prepared:
+        """Raises NotAllowed, StoreUnavailable."""
+        ...
+
+
+class Quotes(Protocol):
+    """The part of warmer.ports.Asker that is used here."""
+
+    async def quote(self, tenant: str, recipe: Known) -> Quote | None: ...
+
+
+class Keeps(Protocol):
+    """Keeps prepared requests where the warmer finds them, without replacing what is known of one that was asked."""
+
+    async def keep(self, prepared: Prepared, *, ttl_s: float) -> None:
+        """Raises StoreUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeupPorts:
+    """What items go through. `announce` is Warmer.announce; `tell` hears of every item's end, once."""
+
+    prepares: Prepares
+    keeps: Keeps
+    quotes: Quotes
+    announce: Announce
+    tell: Tell
+
+
+@dataclass(slots=True, kw_only=True)
+class _Held:
+    """One announcement in hand. `handed`: when the warmer was given an item, by its key; `needs_s`: what the cheap tier
+    takes for it; `later` when to try again; `told` are statuses that Redis does not know yet."""
+
+    kept: Kept
+    keys: dict[int, str] = field(default_factory=dict)
+    needs_s: dict[int, float] = field(default_factory=dict)
+    handed: dict[int, float] = field(default_factory=dict)
+    later: dict[int, float] = field(default_factory=dict)
+    told: dict[int, ItemStatus] = field(default_factory=dict)
+
+    def status(self, at: int) -> ItemStatus:
+        return self.told.get(at, self.kept.statuses[at])
+
+    def pending(self) -> list[int]:
+        return [at for at in range(len(self.kept.statuses)) if not self.status(at).has_ended]
+
+
+class Takeup:
+    """The owner of what is in hand. `look` again and again, and let it hear what each step of the warmer considered."""
+
+    def __init__(self, shelf: Shelf, ports: TakeupPorts, *, clock: Clock) -> None:
+        self._shelf = shelf
+        self._ports = ports
+        self._clock = clock
+        self._held: dict[tuple[str, str], _Held] = {}
+        self._heard: deque[Considered] = deque()
+
+    def is_hurried(self, tenant: str, key: str) -> bool:
+        """Say whether somebody wants it sooner than the cheap tier is likely to have it."""
+        now = self._clock.now()
+        return any(
+            ready_by is not None and now + held.needs_s.get(at, CHEAP_UNSEEN_S) > ready_by
+            for (whose, _), held in self._held.items()
+            if whose == tenant and (ready_by := held.kept.announcement.ready_by) is not None
+            for at, own in held.keys.items()
+            if own == key and not held.status(at).has_ended
+        )
+
+    def forget(self) -> None:
+        """Let go of everything: another warmer leads. What was not written down yet is lost, and found out again."""
+        self._held.clear()
+        self._heard.clear()
+
+    def heard(self, considered: Sequence[Considered]) -> None:
+        """Note what a step of the warmer came to."""
+        self._heard.extend(one for one in considered if isinstance(one.recipe, Known))
+
+    async def look(self) -> None:
+        """Write down what became of items, and hand the next ones over. Raises StoreUnavailable; nothing is lost."""
+        await self._resolve()
+        for key, held in tuple(self._held.items()):
+            await self._save(key, held)
+        await self._refresh()
+        await self._hand_over()
+
+    async def _resolve(self) -> None:
+        while self._heard:
+            one = self._heard[0]
+            assert isinstance(one.recipe, Known)
+            for (tenant, _), held in self._held.items():
+                if tenant == one.tenant:
+                    for at, key in tuple(held.keys.items()):
+                        if key == one.recipe.key and not held.status(at).has_ended:
+                            self._end(held, at, await self._ended(one))
+            self._heard.popleft()
+
+    async def _ended(self, one: Considered) -> ItemStatus:
+        """Return what became of an item of which the warmer says so much."""
+        assert isinstance(one.recipe, Known)
+        if one.result not in ("warmed", "fresh"):
+            return ended(result_of(one.result), words_of(one.result), cost_nanousd=one.cost_nanousd, key=one.key)
+        quote, now = await self._ports.quotes.quote(one.tenant, one.recipe), self._clock.now()
+        good_until = quote.fresh_until_s if quote is not None else 0.0
+        if one.result == "fresh":
+            return ended("fresh", words_of("fresh"), key=one.key, good_until=good_until)
+        if good_until > now:
+            return ended("answer", cost_nanousd=one.cost_nanousd, key=one.key, good_until=good_until)
+        prefix_until = now + quote.prefix_ttl_s if quote is not None else 0.0
+        return ended("prefix", cost_nanousd=one.cost_nanousd, key=one.key, good_until=prefix_until)
+
+    def _end(self, held: _Held, at: int, status: ItemStatus) -> None:
+        held.told[at] = status
+        held.handed.pop(at, None)
+        if status.result:
+            self._ports.tell(status.result)
+
+    async def _save(self, key: tuple[str, str], held: _Held) -> None:
+        for at, status in tuple(held.told.items()):
+            await self._shelf.mark(*key, at, status)
+            held.kept = _with(held.kept, at, status)
+            del held.told[at]
+        if held.kept.has_ended:
+            await self._shelf.end(*key, held.kept.statuses)
+            del self._held[key]
+
+    async def _refresh(self) -> None:
+        """Have in hand who is wanted first, in that order, and whoever the warmer is busy with."""
+        order = [(tenant, name) for tenant, name, _ in await self._shelf.first(LOOK_AHEAD)]
+        busy = [key for key, held in self._held.items() if (held.handed or held.told) and key not in order]
+        found: dict[tuple[str, str], _Held] = {}
+        for key in (*order, *busy):
+            held = self._held.get(key) or await self._take(key)
+            if held is not None:
+                found[key] = held
+        self._held = found
+
+    async def _take(self, key: tuple[str, str]) -> _Held | None:
+        kept = await self._shelf.find(*key)
+        if kept is None or kept.has_ended:
+            await self._shelf.end(*key, kept.statuses if kept else ())
+            return None
+        return _Held(kept=kept)
+
+    async def _hand_over(self) -> None:
+        now = self._clock.now()
+        room = AT_ONCE - sum(now - at < SILENT_S for held in self._held.values() for at in held.handed.values())
+        for key, held in self._held.items():
+            announcement = held.kept.announcement
+            is_late = announcement.ready_by is not None and now > announcement.ready_by
+            for at in held.pending():
+                if now - held.handed.get(at, now) >= AGAIN_S:
+                    del held.handed[at]
+                if is_late or now > announcement.wanted_at + LIFE_S / 2:
+                    self._end(held, at, await self._late(announcement, held.keys.get(at)))
+                elif at not in held.handed and room > 0 and held.later.get(at, 0.0) <= now:
+                    await self._hand(key, held, at)
+                    room -= at in held.handed
+
+    async def _late(self, announcement: Announcement, key: str | None) -> ItemStatus:
+        quote = None if key is None else await self._ports.quotes.quote(announcement.tenant, Known(key=key))
+        if key is not None and quote is not None and quote.fresh_until_s > self._clock.now():
+            return ended("fresh", words_of("fresh"), key=key, good_until=quote.fresh_until_s)
+        return ended("too_late", words_of("too_late"))
+
+    async def _hand(self, key: tuple[str, str], held: _Held, at: int) -> None:
+        announcement, now = held.kept.announcement, self._clock.now()
+        try:
+            prepared = await self._ports.prepares.prepare(announcement, announcement.items[at])
+        except NotAllowed as refused:
+            self._end(held, at, ended("not_allowed", str(refused)))
+            return
+        until_s = announcement.wanted_at + SLACK_S
+        await self._ports.keeps.keep(prepared, ttl_s=until_s - now)
+        recipe = Known(key=prepared.key)
+        held.keys[at] = prepared.key
+        held.needs_s[at] = CHEAP_UNSEEN_S if prepared.cheap_s is None else CHEAP_MARGIN * prepared.cheap_s
+        quote = await self._ports.quotes.quote(announcement.tenant, recipe)
+        if quote is None:
+            self._end(held, at, ended("not_allowed", words_of("unknown")))
+        elif quote.fresh_until_s >= announcement.wanted_at or (announcement.ready_by is None and quote.fresh_until_s):
+            self._end(held, at, ended("fresh", words_of("fresh"), key=quote.key, good_until=quote.fresh_until_s))
+        elif quote.fresh_until_s > now:
+            held.later[at] = quote.fresh_until_s  # what is there now will not be there when it is wanted
+        elif (at_s := _not_before(announcement, quote)) > now:
+            held.later[at] = at_s
+        else:
+            await self._announce(
+                key,
+                held,
+                at,
+                Prediction(
+                    tenant=announcement.tenant,
+                    recipe=recipe,
+                    due_at_s=announcement.wanted_at,
+                    until_s=until_s,
+                    level=announcement.level,
+                ),
+            )
+
+    async def _announce(self, key: tuple[str, str], held: _Held, at: int, prediction: Prediction) -> None:
+        if held.status(at).state == "queued":
+            await self._shelf.mark(*key, at, ItemStatus(state="warming"))
+            held.kept = _with(held.kept, at, ItemStatus(state="warming"))
+        if self._ports.announce(prediction):
+            held.handed[at] = self._clock.now()
+
+
+async def serve_announcements(
+    takeup: Takeup, *, clock: Clock, leads: Callable[[], bool], idle_s: float = IDLE_S
+) -> None:
+    """Serve for ever, while this process leads; cancel to end it. Waits while Redis is away."""
+    log, is_away = structlog.get_logger(), False
+    while True:
+        try:
+            if leads():
+                await takeup.look()
+            else:
+                takeup.forget()
+            is_away = False
+        except StoreUnavailable as error:
+            if not is_away:
+                log.warning("announced requests wait for redis", reason=str(error))
+            is_away = True
+        await clock.sleep(idle_s)
+
+
+def _not_before(announcement: Announcement, quote: Quote) -> float:
+    """Return from when what is made will still be good when it is wanted (Unix s)."""
+    good_s = quote.prefix_ttl_s if announcement.level == "prefix" else quote.ttl_s
+    return 0.0 if announcement.ready_by is None else announcement.ready_by - GOOD_SHARE * good_s
+
+
+def _with(kept: Kept, at: int, status: ItemStatus) -> Kept:
+    statuses = (*kept.statuses[:at], status, *kept.statuses[at + 1 :])
+    return Kept(announcement=kept.announcement, statuses=statuses, expires_at=kept.expires_at)

@@ -1,0 +1,47 @@
+"""What the warmer's results are to a client that announced something: a result of its item, and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.announced.records import ItemResult
+from warmer.results import Result
+
+_RESULTS: Final[Mapping[Result, ItemResult]] = {
+    "warmed": "answer",
+    "not_kept": "error",
+    "not_asked": "error",
+    "fresh": "fresh",
+    "unknown": "not_allowed",
+    "not_worth": "not_worth",
+    "held_out": "held_out",
+    "stopped": "stopped",
+    "crowded_out": "crowded_out",
+    "no_budget": "over_budget",
+    "off": "off",
+}
+_WORDS: Final[Mapping[Result | ItemResult, str]] = {
+    "not_kept": "it was asked and paid, but its answer was not good enough to be kept",
+    "not_asked": "nobody was asked: somebody asks the same now, or providers fail or have no room for a warm",
+    "fresh": "the cache has the answer already",
+    "unknown": "it cannot be priced: its model has no known price, or what it may cost has no bound",
+    "not_worth": "it costs as much now as when it is asked, or too little of what is announced is asked; a policy that"
+    " gives a saved wait a value (warming.wait_value_usd) warms it all the same",
+    "held_out": "it is one of the share that is never warmed, to measure what warming is good for (warming.holdout)",
+    "stopped": "too few of what was announced was asked afterwards; announcements are tried again after a while",
+    "crowded_out": "what the cache has instead is asked more often",
+    "no_budget": "more than is left of the policy's warming budget (limit_usd_day, max_share_of_spend)",
+    "off": "warming was switched off meanwhile",
+    "too_late": "the warmer did not come to it before it was wanted",
+}
+
+
+def result_of(result: Result) -> ItemResult:
+    """Return the item's result."""
+    return _RESULTS[result]
+
+
+def words_of(result: Result | ItemResult) -> str:
+    """Return why, in one sentence; "" where nothing needs to be said."""
+    return _WORDS.get(result, "")
