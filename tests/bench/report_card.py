@@ -34,7 +34,7 @@ FULL = Setup(
     latencies=10.0,
     places=16,
     slo_s=30.0,
-    lead_s=30.0,
+    lead_s=90.0,
     tried=200,
     trials=4,
 )

@@ -25,19 +25,20 @@ post): {announced:.0%} of transcripts that come for the first time, and among it
 nobody asks about after all. **Simulated:** the provider, a process on loopback that speaks OpenAI's wire. First
 tokens are lognormal, σ 0.56, median 0.7 s (gpt-5-mini 0.4 s, σ 0.56); tokens a second lognormal, σ 0.25, median 65
 (gpt-5-mini 110); a request's waits are drawn from it and the seed, so they are the same in every row; at the flex
-tier they are twice as long. Chat answers are as long as a production trace's, steps are answered from the
-transcript by word lists. Prices are the models' published ones, flex at half price. The provider has no prefix
-cache. What is good enough to route to is the operator's word (priors), nobody's measurement: the cost of routing is
-real, its quality is not shown here.
+tier first tokens take 3 times, the others 1.5 times as long. Chat answers are as long as a production trace's,
+steps are answered from the transcript by word lists. Prices are the models' published ones, flex at half price. The
+provider has no prefix cache. What the bot says of when it will ask is not divided, as the gateway's guess of what
+an unseen flex tier takes is not. What is good enough to route to is the operator's word (priors), nobody's
+measurement: the cost of routing is real, its quality is not shown here.
 
 **rate** is the most interactions a second (undivided, Poisson) with a P95 of at most {slo:g} s and no failure, its
 second half too, where the provider takes {places} calls at once and lets the rest wait in line: {trials} tries,
 each with the {tried} interactions that come next in the week. **hits** are asks (chats, and pipeline steps by
-segment) that needed no provider call of their own, by tier; **warmed**, part of them, are those that would have
-been misses, by the warmer's own account; **no call** are interactions none of whose asks needed one. Costs are all
-that providers were paid, labels, hedges and warms included. **Wrong hits:** exact ones are those that differ from
-what was told when the answer was made (compared where that was seen); semantic ones by the pairs that were read,
-else by class ids, which are noisy. (…–…) is a 95 % bootstrap over interactions; changes are against the first row,
+segment) that needed no provider call of their own, by tier; what warming adds to them is the difference to the row
+before, which has the same requests; **no call** are interactions none of whose asks needed one. Costs are all that
+providers were paid, labels, hedges and warms included. **Wrong hits:** exact ones are those that differ from what
+was told when the answer was made (compared where that was seen); semantic ones by the pairs that were read, else by
+class ids, which are noisy. (…–…) is a 95 % bootstrap over interactions; changes are against the first row,
 interaction by interaction.
 """
 

@@ -18,13 +18,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.bench.machine import LOAD_CORE
 from tests.bench.orders import percentile
-from tests.bench.report_card_bot import Done, Play, played, poisson
+from tests.bench.report_card_bot import Done, Play, now, played, poisson
 from tests.bench.report_card_provider import Counts, Known
 from tests.bench.report_card_rows import Row, models_yaml
 from tests.bench.report_card_week import MODEL, Announced, Interaction, announcements, answer_lengths, classes
 from tests.bench.servers import Process, Server, gateway, telling_its_port
 from tests.e2e.serving import request, until
 
+TOLD_S = 7.0
+"""The warmer tells its figures every 5 s (gateway/warming/driver.py)."""
 WARMS = ("warms_total", "resolved_warms", "useful_warms", "misses_removed", "wasted_usd", "net_usd")
 """Of the warmer's own account (gateway/warming_series.py), what is shown here."""
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -132,7 +134,11 @@ class Session:
         self.provider_counts(places=0)
         due_s = [(one.at_s - setup.begin_s) / setup.arrivals for one in part]
         announced = announcements(part, before=before, seed=setup.seed)
-        return self._measured(self._played(part, due_s, announced), start)
+        done = self._played(part, due_s, announced)
+        if self.row.warming:
+            told_s = now() + TOLD_S
+            until(lambda: now() > told_s, "the warmer's account")
+        return self._measured(done, start)
 
     def _measured(self, done: tuple[Done, ...], before: Samples) -> Measured:
         after = self.scraped()
@@ -182,7 +188,7 @@ class Session:
             lead_in_s=lead_s,
             is_sequential=self.row.is_sequential,
             announced=warms if self.row.warming and self.can_warm else (),
-            ready_by_s=lead_s,
+            ready_by_s=self.setup.lead_s,
         )
         done = played(play)
         until(lambda: total(self.scraped(), "foreword_in_flight_requests") <= 0, "the end of what is under way")

@@ -30,8 +30,6 @@ from router.simulation import asked, debate
 from router.simulation.compose import input_tokens
 from router.simulation.pace import Pace, pace_of
 
-FLEX_SLOWER: Final = 2.0
-"""How much longer an answer takes at the flex tier: providers promise no time for it."""
 EVENTS: Final = 6
 """Events of one answer at most: what is measured is not the cost of a chunk."""
 UNBOUNDED: Final = 1_000_000
@@ -133,8 +131,7 @@ class Provider:
         what = hashlib.sha256(orjson.dumps([document.get("messages"), document.get("response_format")])).hexdigest()
         again = self.asked_before[what] = self.asked_before[what] + 1
         rng = random.Random(f"{self.seed} {what} {again}")
-        slower = FLEX_SLOWER if tier else 1.0
-        pace = pace_of(model, rng=rng, scale=slower / self.compression)
+        pace = pace_of(model, rng=rng, scale=1 / self.compression, tier=tier)
         text = self._said(document, random.Random(what))
         self.counts.calls[model] = self.counts.calls.get(model, 0) + 1
         self.counts.flex_calls += bool(tier)

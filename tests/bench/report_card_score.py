@@ -43,8 +43,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """One row's figures. `hit_share`: of all asks, those that needed no provider call; `warmed`: those that would have,
-    but for a warm, by the warmer's own account. Costs in USD per interaction."""
+    """One row's figures. `hit_share`: of all asks, those that needed no provider call. Costs in USD per interaction."""
 
     row: str
     is_built: bool
@@ -66,7 +65,6 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     refusals: dict[str, float] = {}
     hedges: dict[str, float] = {}
     warms: dict[str, float] = {}
-    warmed: float = 0.0
     late_s: float = 0.0
     most_at_once: int = 0
     counted: float = 0.0
@@ -111,7 +109,6 @@ def card(measured: Measured, base: Measured, *, week: Week, setup: Setup) -> Car
         refusals=measured.refusals,
         hedges=measured.hedges,
         warms=measured.warms,
-        warmed=measured.warms.get("misses_removed", 0.0) / asks,
         late_s=float(np.quantile([one.late_s for one in measured.done], 0.99)) * setup.latencies,
         most_at_once=measured.provider.most_at_once,
         counted=measured.interactions,
