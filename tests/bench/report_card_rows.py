@@ -22,7 +22,7 @@ models:
   small: {{group: {SMALL}, quality_prior: {{fallacy: 0.84, any: 0.93}}}}
   large: {{group: {MODEL}, reference: true, quality_prior: {{fallacy: 0.92, any: 0.95}}}}
 """
-WARMING = "warming: {limit_usd_day: 1000, max_share_of_spend: 0.2, tier: flex, holdout: 0.05}\n"
+WARMING = "warming: {limit_usd_day: 1000, max_share_of_spend: 0.5, tier: flex, holdout: 0.05}\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
