@@ -11,8 +11,10 @@ from tests.bench.report_card_week import ANNOUNCED, IDLE_ANNOUNCED
 TEXT = """
 {machine}, {date}, commit {commit}, load average {load}, seed {seed}: {many} interactions of {hours:g} hours of the
 composed bot week, from hour {begin:g} of it, through a real `foreword serve` for each row (keys, ledger, metrics
-and log on, one worker, a Redis of its own, `foreword warm` beside it). Rows with a cache have seen the {before:g}
-hours before that, thrice as fast: caches, the semantic tier, predictors and hedging do not begin with the slice.
+and log on, one worker, a Redis of its own, `foreword warm` beside it). Rows with a cache have seen the {before:g} h
+before that, thrice as fast: caches, the semantic tier, predictors and hedging do not begin with the slice. The
+first row's bot asks for one step of a pipeline after the other, as two requests, which the gateway's metric so
+counts as two interactions; the segments of a long transcript run at once there too.
 
 **Divided:** arrivals and times to live by {arrivals:g}, provider waits by {latencies:g}. Seconds below are as
 measured × {latencies:g}, the gateway's own time included, which so weighs {latencies:g} times what it would. Waits

@@ -103,17 +103,13 @@ def provider(setup: Setup) -> Iterator[Process]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A row's gateway and its provider, running."""
+    """A row's gateway and its provider, running. `can_warm`: this checkout's gateway takes announcements."""
 
     row: Row
     setup: Setup
     server: Server
     upstream: Process
-
-    @property
-    def can_warm(self) -> bool:
-        """Whether this checkout's gateway takes announcements."""
-        return request(self.server.url, "/v1/warm", key=self.server.key, body={}).status not in (404, 405)
+    can_warm: bool
 
     def is_embedding(self) -> bool:
         """Ask something, and whether a vector has been made: the embedder starts beside the gateway, and later."""
@@ -214,7 +210,9 @@ def session(row: Row, setup: Setup) -> Iterator[Session]:
         options += ["--embedder-timeout-s", "1"]  # a busy machine is no fault of the embedder
         policy, models = row.policy(arrivals=setup.arrivals), models_yaml(upstream.port)
         with gateway(upstream, *options, policy=policy, models=models) as server:
-            running = Session(row=row, setup=setup, server=server, upstream=upstream)
+            answer = request(server.url, "/v1/warm", key=server.key, body={})
+            can_warm = answer.status not in (404, 405)
+            running = Session(row=row, setup=setup, server=server, upstream=upstream, can_warm=can_warm)
             if row.semantic:
                 running.provider_counts(places=0)
                 until(running.is_embedding, "the embedder")

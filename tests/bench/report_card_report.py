@@ -157,7 +157,8 @@ def plot(path: Path, setup: Setup, described: Mapping[str, str], cards: Sequence
         hits.barh(range(len(built)), shares, left=left, label=tier)
         left = [at + share for at, share in zip(left, shares, strict=True)]
     _name(hits, built, "% of asks without a provider call of their own")
-    hits.legend(loc="lower right")
+    hits.set_xlim(0, 1.35 * max(left, default=1.0) or 1.0)
+    hits.legend(loc="upper right")
     rate.barh(range(len(built)), [card.rate for card in built], color="tab:green")
     _name(rate, built, f"interactions / s at P95 ≤ {setup.slo_s:g} s, {setup.places} provider calls at once")
     figure.suptitle(
