@@ -24,7 +24,7 @@ Kind = Literal["pipeline", "ask", "chat"]
 MODEL = "gpt-5"
 """What the bot asks for, always: where a cheaper model answers, a policy has said so."""
 BOT = "You are the bot of a debating club. Answer briefly and to the point."
-ANNOUNCED = 0.7
+ANNOUNCED = 0.35
 """Share of the first posts of a transcript that the bot sees coming: a link is posted before it is asked about."""
 IDLE_ANNOUNCED = 0.3
 """Share of all announcements whose transcript nobody asks about after all."""
