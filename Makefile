@@ -16,7 +16,7 @@ timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start))
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench bench-peers bench-micro \
   bench-growth soak-long bench-joining bench-hedge bench-rollout bench-routing bench-semantic bench-cache \
-  bench-large bench-budgets bench-reloads report-card
+  bench-large bench-budgets bench-reloads bench-warming report-card
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
@@ -40,6 +40,7 @@ help:
 	@echo "make bench-budgets  reserve-and-settle pairs a second on one policy's slot, pools off and on"
 	@echo "make bench-reloads  a thousand policy reloads under 200 requests a second [ARGS='--reloads 100']"
 	@echo "make report-card  latency, cost, hits and throughput of a bot's day, a row for each thing turned on [ARGS=--quick]"
+	@echo "make bench-warming  hits, cost and precision of warming on two streams, against an oracle [ARGS=--quick]"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
 
 setup: .venv/.installed
@@ -123,6 +124,10 @@ bench-reloads: setup
 # tests/bench/README.md, which ARGS=--readme writes anew.
 report-card: setup
 	@exec $(BIN)/python -m tests.bench.report_card $(ARGS)
+
+# The Bing trace and the composed bot week beside the project (FOREWORD_DATA), in simulated time; ten minutes or so.
+bench-warming: setup
+	@exec $(BIN)/python -m tests.bench.warming $(ARGS)
 
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)

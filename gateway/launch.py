@@ -78,7 +78,8 @@ class Launcher:
             service_tier=service_tier(route_class.route, deadline_s),
         )
         if ask.warming is not None:
-            trail.plan = warming_plan(trail.plan, service_tier=ask.warming.service_tier)
+            tier, most = ask.warming.service_tier, ask.warming.most_output
+            trail.plan = warming_plan(trail.plan, service_tier=tier, most_output=most)
         return trail.plan
 
     def _view(self, ask: Ask, trail: Trail, route_class: RouteClass) -> View:

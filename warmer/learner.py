@@ -12,7 +12,7 @@ import msgspec
 
 from warmer.admission import Admission
 from warmer.budget import Spent
-from warmer.calibration import Calibration, Reliability
+from warmer.calibration import Calibration, Open, Reliability
 from warmer.judge import Judge, new_judge
 from warmer.ports import Predictor
 from warmer.results import Standing
@@ -188,7 +188,9 @@ class Learner:
             calibration = self.learnt.calibrations[name] = Calibration()
         target, said = target_of(prediction), prediction.probability
         given = calibration.chance(said)
-        calibration.expect(target, said=said, given=given, until_s=prediction.until_s)
+
+        opened = Open(from_s=prediction.from_s, until_s=prediction.until_s, said=said, given=given)
+        calibration.expect(target, opened)
         return Scored(prediction=prediction, target=target, probability=given)
 
     def judge(self, predictor: PredictorName, level: Level) -> Judge:
@@ -202,7 +204,7 @@ class Learner:
     def learn_outcome(self, trial: Trial) -> None:
         """Tell what became of a warm, or of what was only watched."""
         judge = self.judge(trial.predictor, trial.level)
-        judge.outcome(useful=bool(trial.is_useful), was_warmed=trial.kind == "warm")
+        judge.outcome(useful=trial.is_useful is True, was_warmed=trial.kind == "warm")
 
     def reliability(self) -> dict[PredictorName, Reliability]:
         """Return how good the chances of answers are that this tenant's predictors give."""

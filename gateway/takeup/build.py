@@ -25,9 +25,7 @@ def build_takeup(built: Worker, warming: Warming, *, due: str = DUE) -> Takeup:
         flow=services.flow, catalogue=services.deployments.catalogue, experience=Experience(store, clock)
     )
     ports = TakeupPorts(
-        prepares=Preparer(
-            sketcher=sketcher, interactions=services.interactions, limits=services.limits, clock=clock
-        ),
+        prepares=Preparer(sketcher=sketcher, interactions=services.interactions, limits=services.limits, clock=clock),
         keeps=Beside(store=store, keeper=built.parts.keeper),
         quotes=warming.asker,
         announce=warming.driver.announce,
@@ -35,5 +33,6 @@ def build_takeup(built: Worker, warming: Warming, *, due: str = DUE) -> Takeup:
     )
     takeup = Takeup(Shelf(store, clock, due=due), ports, clock=clock)
     warming.driver.listeners.append(takeup.heard)
+    warming.driver.forgetters.append(takeup.forget)
     warming.asker.is_hurried = takeup.is_hurried
     return takeup

@@ -26,9 +26,7 @@ from router.facts import BadRequest
 _READ = StepError(message="its prompt was only read", type="pipeline_error", code="only_read", source="gateway")
 
 
-def prefix_of_run(
-    parts: Iterable[Part], catalogue: Catalogue, *, warm_tier: str, marked: tuple[str, ...]
-) -> Prefix:
+def prefix_of_run(parts: Iterable[Part], catalogue: Catalogue, *, warm_tier: str, marked: tuple[str, ...]) -> Prefix:
     """Return what having the prompts of these answers read comes to: of those that are long enough to be kept.
 
     Providers that begin with one of `marked` keep only what a request tells them to, which a step does not.

@@ -19,6 +19,7 @@ from router.rewrite import provider_body
 from router.sse import StreamReader
 from router.types import Call, ChatRequest, Deployment, Usage
 from router.usage import read_answer
+from tests.bench.keeping import keep
 from tests.bench.payloads import COUNTER, MODEL, big_text, chat_answer, chat_body, events
 from tests.bench.samples import outcome, policy_of
 
@@ -124,6 +125,11 @@ def _decode() -> Step:
     return lambda: codec.decode(raw)
 
 
+def _keep(body: bytes, *, is_on: bool) -> Step:
+    request, policy = _request(body), _policy((SHIPPED / "default.yaml").read_text())
+    return keep(request, policy, _route_class(request), _stored(), is_on=is_on)
+
+
 def _feed() -> Step:
     reader, event = StreamReader(), events()[1]
     return lambda: reader.feed(event)
@@ -165,6 +171,9 @@ STEPS: Mapping[str, Callable[[], Step]] = {
     "one event of a stream": _feed,
     "stored answer, encode": _encode,
     "stored answer, decode": _decode,
+    "keep a request, 0.4 KB": lambda: _keep(_body(), is_on=True),
+    "keep a request, 32 KB": lambda: _keep(_body(big_text()), is_on=True),
+    "keep a request, warming off": lambda: _keep(_body(), is_on=False),
     "outcome to ledger entry": _book,
     "outcome to metrics": _record,
 }

@@ -90,6 +90,13 @@ def announcements(requests: Sequence[Request], how: Announcing, *, seed: int) ->
     return sorted(found, key=lambda pair: pair[0])
 
 
+def said_of(posted: Request, at_s: float) -> Announcement:
+    """Return what the bot says: within the hour, most likely after the usual lead."""
+    return Announcement(
+        tenant="bench", recipe=Known(key=posted.key), due_at_s=at_s + Announcing().lead_s, until_s=at_s + 3600.0
+    )
+
+
 async def play(requests: Sequence[Request], arm: Arm, budget: Budget, *, seed: int) -> Run:
     """Play the stream."""
     world = World(seed=seed, budget=budget, keeps=arm.keeps, joins=arm.joins)
@@ -120,19 +127,21 @@ async def _oracle(requests: Sequence[Request], world: World) -> None:
 
 
 class _Steps:
-    """When the warmer steps: after every request, every ten minutes, and before what is popular expires.
-
-    The product steps every few seconds; between these times it would find nothing to do.
+    """When the warmer steps: after the requests of sessions that have several, every ten minutes, and before and after
+    what is popular expires. The product steps every few seconds; between these times it would find little to do.
     """
 
-    def __init__(self, start_s: float) -> None:
-        self._due: list[float] = [start_s]
-        self._last_s = start_s
+    def __init__(self, requests: Sequence[Request]) -> None:
+        sessions = Counter(request.session for request in requests)
+        self._several = {session for session, count in sessions.items() if count > 1}
+        self._last_s = requests[0].at_s
+        self._due: list[float] = []
         self._seen: Counter[str] = Counter()
 
     def saw(self, request: Request, world: World) -> None:
         self._seen[request.key] += 1
-        heapq.heappush(self._due, request.at_s + 1.0)
+        if request.session in self._several:
+            heapq.heappush(self._due, request.at_s + 1.0)
         if self._seen[request.key] > 1:
             self.kept(world.fresh_until_s(request.key))
 
@@ -161,7 +170,7 @@ async def _warmed(requests: Sequence[Request], arm: Arm, world: World, *, seed: 
     ports = WarmerPorts(recorder=recorder, notes=WorldNotes(), asker=world, gate=world)
     warmer = Warmer(ports, rules=rules)
     said = announcements(requests, Announcing(), seed=seed) if arm.announces else []
-    steps = _Steps(requests[0].at_s + 1.0)
+    steps = _Steps(requests)
     results: Counter[str] = Counter()
     place = 0
 
@@ -177,12 +186,11 @@ async def _warmed(requests: Sequence[Request], arm: Arm, world: World, *, seed: 
             at_s, posted = said[place]
             place += 1
             world.know(posted)
-            due_s = at_s + Announcing().lead_s
-            recipe = Known(key=posted.key)
-            warmer.announce(Announcement(tenant="bench", recipe=recipe, due_at_s=due_s, until_s=at_s + 3600.0))
+            warmer.announce(said_of(posted, at_s))
             await step(max(at_s, world.now_s))
         while (due_s := steps.before(request.at_s)) is not None:
             await step(due_s)
-        steps.saw(request, world) if world.serve(request) else None
+        world.serve(request)
+        steps.saw(request, world)
     figures = warmer.figures(world.now_s)
     return Run(arm=arm.name, seed=seed, counts=world.counts, figures=figures, results=dict(results))
