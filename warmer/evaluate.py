@@ -3,8 +3,9 @@ anything.
 
 Two measurements that share nothing but the requests. **Shadow**: each warm against the cache without it (trials.py).
 **Hold-out**: keys chosen by chance that are never warmed; what would have been warmed of them, and whether somebody
-then had to wait. Shares have Wilson's intervals, their differences Newcombe's, sums and means the Poisson bootstrap
-over keys; all 95 %.
+then had to wait. All intervals are of 95 %: shares have Wilson's, their differences Newcombe's, the others come from a
+Poisson bootstrap: of warms over days of a key (where one key is most of the traffic, keys would say nothing), of
+requests inside and outside the hold-out over keys, since keys were dealt.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from warmer.types import PREDICTOR_NAMES, START, Event, Position, PredictorName
 
 _WANTED = 4096
 _NS = 1e-9
+_DAY_S = 86_400.0
 
 
 class Tally(msgspec.Struct, kw_only=True):
@@ -67,7 +69,7 @@ class Tally(msgspec.Struct, kw_only=True):
     def close(self, trial: Trial) -> None:
         """Count what it came to in the end."""
         self.sums.add(
-            trial.name,
+            f"{trial.name} {int(trial.at_s // _DAY_S)}",
             closed=1.0,
             removed=trial.removed,
             saved=trial.saved_nanousd * _NS,

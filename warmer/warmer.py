@@ -93,7 +93,7 @@ class Warmer(Generic[DebitT]):
         displaced: list[tuple[str, str]] = []
         if self._is_at_end:
             self._expire(now_s)
-            await self._take_announcements()
+            await self._take_announcements(now_s)
             for learner in list(self._learners.values()):
                 considered.extend(await self._serve(learner, now_s, displaced))
         if self._saved_at_s is None or now_s - self._saved_at_s >= self._rules.save_every_s:
@@ -185,11 +185,11 @@ class Warmer(Generic[DebitT]):
     def _expire(self, now_s: float) -> None:
         self._tell(self._evaluation.expire(now_s))
 
-    async def _take_announcements(self) -> None:
+    async def _take_announcements(self, now_s: float) -> None:
         while self._announced:
             one = self._announced[0]
             learner = await self._learner(one.tenant)
-            learner.announce(announced_of(one))
+            learner.announce(announced_of(one, now_s))
             self._announced.popleft()
 
     async def _serve(self, learner: Learner, now_s: float, displaced: list[tuple[str, str]]) -> list[Considered]:

@@ -8,16 +8,16 @@ down then is looked for in the cache first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
-from gateway.announced.records import Announcement, Item, ItemResult, ItemStatus, Kept, ended
+from gateway.announced.records import Announcement, ItemResult, ItemStatus, Kept, ended
 from gateway.announced.shelf import LIFE_S, Shelf
 from gateway.ports import Clock, StoreUnavailable
-from gateway.takeup.preparing import Prepared
+from gateway.takeup.ports import TakeupPorts
 from gateway.takeup.sketching import NotAllowed
 from gateway.takeup.words import result_of, words_of
 from warmer.results import Considered
@@ -40,44 +40,10 @@ GOOD_SHARE: Final = 0.9
 """The most of its time that an answer may be old when it is wanted."""
 BEGUN_S: Final = 120.0
 """How long nothing may be heard of what an earlier warmer had begun; the warmer does not ask that again."""
+PATIENCE_S: Final = 60.0
+"""How long what there is no budget for waits for some: what is being asked now may cost less than its worst case."""
 SLACK_S: Final = 600.0
 """How long after its time an announced request may come and still have been rightly announced."""
-
-Tell = Callable[[ItemResult], None]
-Announce = Callable[[Prediction], bool]
-
-
-class Prepares(Protocol):
-    """Turns an item into a request that the warmer can price."""
-
-    async def prepare(self, announcement: Announcement, item: Item) -> Prepared:
-        """Raises NotAllowed, StoreUnavailable."""
-        ...
-
-
-class Quotes(Protocol):
-    """The part of warmer.ports.Asker that is used here."""
-
-    async def quote(self, tenant: str, recipe: Known) -> Quote | None: ...
-
-
-class Keeps(Protocol):
-    """Keeps prepared requests where the warmer finds them, without replacing what is known of one that was asked."""
-
-    async def keep(self, prepared: Prepared, *, ttl_s: float) -> None:
-        """Raises StoreUnavailable."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakeupPorts:
-    """What items go through. `announce` is Warmer.announce; `tell` hears of every item's end, once."""
-
-    prepares: Prepares
-    keeps: Keeps
-    quotes: Quotes
-    announce: Announce
-    tell: Tell
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,6 +60,7 @@ class _Held:
     handed: dict[int, float] = field(default_factory=dict)
     later: dict[int, float] = field(default_factory=dict)
     told: dict[int, ItemStatus] = field(default_factory=dict)
+    refused: dict[int, tuple[float, ItemStatus]] = field(default_factory=dict)
 
     def status(self, at: int) -> ItemStatus:
         return self.told.get(at, self.kept.statuses[at])
@@ -105,10 +72,11 @@ class _Held:
 class Takeup:
     """The owner of what is in hand. `tend` again and again, and let it hear what each step of the warmer considered."""
 
-    def __init__(self, shelf: Shelf, ports: TakeupPorts, *, clock: Clock) -> None:
+    def __init__(self, shelf: Shelf, ports: TakeupPorts, *, clock: Clock, patience_s: float = PATIENCE_S) -> None:
         self._shelf = shelf
         self._ports = ports
         self._clock = clock
+        self._patience_s = patience_s
         self._held: dict[tuple[str, str], _Held] = {}
         self._heard: deque[Considered] = deque()
         self._is_away = False
@@ -163,7 +131,7 @@ class Takeup:
                 if tenant == one.tenant:
                     for at, key in tuple(held.keys.items()):
                         if key == one.recipe.key and not held.status(at).has_ended:
-                            self._end(held, at, await self._ended(one))
+                            self._say(held, at, await self._ended(one))
             self._heard.popleft()
 
     async def _ended(self, one: Considered) -> ItemStatus:
@@ -180,6 +148,17 @@ class Takeup:
             return ended("answer", cost_nanousd=one.cost_nanousd, key=one.key, good_until=good_until)
         prefix_until = now + quote.prefix_ttl_s if quote is not None else 0.0
         return ended("prefix", cost_nanousd=one.cost_nanousd, key=one.key, good_until=prefix_until)
+
+    def _say(self, held: _Held, at: int, status: ItemStatus) -> None:
+        """End an item, or have it wait for a budget."""
+        since, _ = held.refused.get(at, (self._clock.now(), status))
+        if status.result == "over_budget" and self._clock.now() - since < self._patience_s:
+            held.refused[at] = since, status
+            held.handed.pop(at, None)
+            held.later[at] = self._clock.now() + AGAIN_S
+            held.told[at] = ItemStatus(state="queued", detail=status.detail)
+        else:
+            self._end(held, at, status)
 
     def _end(self, held: _Held, at: int, status: ItemStatus) -> None:
         held.told[at] = status
@@ -225,7 +204,8 @@ class Takeup:
                 if now - held.handed.get(at, now) >= AGAIN_S:
                     del held.handed[at]
                 is_lost = at in held.begun and now > held.taken_at + BEGUN_S
-                if is_late or is_lost or now > announcement.wanted_at + LIFE_S / 2:
+                is_poor = at in held.refused and now - held.refused[at][0] >= self._patience_s
+                if is_late or is_lost or is_poor or now > announcement.wanted_at + LIFE_S / 2:
                     self._end(held, at, await self._late(held, at))
                 elif at not in held.handed and room > 0 and held.later.get(at, 0.0) <= now:
                     await self._hand(key, held, at)
@@ -236,6 +216,8 @@ class Takeup:
         quote = None if key is None else await self._ports.quotes.quote(announcement.tenant, Known(key=key))
         if key is not None and quote is not None and quote.fresh_until_s > self._clock.now():
             return ended("fresh", words_of("fresh"), key=key, good_until=quote.fresh_until_s)
+        if at in held.refused:
+            return held.refused[at][1]
         result: ItemResult = "error" if at in held.begun else "too_late"
         return ended(result, words_of(result))
 
@@ -249,12 +231,14 @@ class Takeup:
             return
         until_s = announcement.wanted_at + SLACK_S
         await self._ports.keeps.keep(prepared, ttl_s=until_s - now)
-        recipe = Known(key=prepared.key)
+        recipe, was_handed = Known(key=prepared.key), at in held.keys
         held.keys[at] = prepared.key
         held.needs_s[at] = CHEAP_UNSEEN_S if prepared.cheap_s is None else CHEAP_MARGIN * prepared.cheap_s
         quote = await self._ports.quotes.quote(announcement.tenant, recipe)
         if quote is None:
             self._end(held, at, ended("not_allowed", words_of("unknown")))
+        elif was_handed and quote.fresh_until_s > now:
+            held.later[at] = now + AGAIN_S  # the warmer's word on it is under way
         elif quote.fresh_until_s >= announcement.wanted_at or (announcement.ready_by is None and quote.fresh_until_s):
             self._end(held, at, ended("fresh", words_of("fresh"), key=quote.key, good_until=quote.fresh_until_s))
         elif quote.fresh_until_s > now:

@@ -67,7 +67,7 @@ class Job:
 
 def jobs_of(stream: Stream, seeds: Sequence[int]) -> list[Job]:
     """Return every job of a stream; the Bing trace has nobody who announces anything."""
-    arms = [arm for arm in ARMS if stream.per_day == 0 or not arm.announces]
+    arms = [arm for arm in ARMS if stream.per_day == 0 or arm.announcing is None]
     everything = next(arm for arm in reversed(arms) if arm.predictors)
     labelled = [
         *((arm, arm.name, HALF) for arm in arms),

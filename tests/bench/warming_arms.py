@@ -25,31 +25,6 @@ BEFORE_EXPIRY_S = 55.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
-    """What is done. `predictors` None: nothing is warmed; `is_oracle`: it knows what comes; `announces`: the bot
-    does."""
-
-    name: str
-    predictors: tuple[PredictorName, ...] | None = None
-    is_oracle: bool = False
-    announces: bool = False
-    keeps: bool = True
-    joins: bool = True
-
-
-ARMS = (
-    Arm(name="no cache", keeps=False, joins=False),
-    Arm(name="fill on miss", joins=False),
-    Arm(name="+ joining"),
-    *(Arm(name=name, predictors=(name,)) for name in PREDICTORS),
-    Arm(name="all predictors", predictors=tuple(PREDICTORS)),
-    Arm(name="event-driven", predictors=(), announces=True),
-    Arm(name="all + event-driven", predictors=tuple(PREDICTORS), announces=True),
-    Arm(name="oracle", is_oracle=True),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Announcing:
     """Composed, not recorded: the bot sees a transcript being posted, and says so before its run is asked for.
 
@@ -61,6 +36,32 @@ class Announcing:
     in_vain: float = 0.25
     lead_s: float = 90.0
     sigma: float = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """What is done. `predictors` None: nothing is warmed; `is_oracle`: it knows what comes; `announcing`: the bot
+    does."""
+
+    name: str
+    predictors: tuple[PredictorName, ...] | None = None
+    is_oracle: bool = False
+    announcing: Announcing | None = None
+    keeps: bool = True
+    joins: bool = True
+
+
+ARMS = (
+    Arm(name="no cache", keeps=False, joins=False),
+    Arm(name="fill on miss", joins=False),
+    Arm(name="+ joining"),
+    *(Arm(name=name, predictors=(name,)) for name in PREDICTORS),
+    Arm(name="all predictors", predictors=tuple(PREDICTORS)),
+    Arm(name="event-driven", predictors=(), announcing=Announcing()),
+    Arm(name="half announced, half in vain", predictors=(), announcing=Announcing(covers=0.5, in_vain=1.0)),
+    Arm(name="all + event-driven", predictors=tuple(PREDICTORS), announcing=Announcing()),
+    Arm(name="oracle", is_oracle=True),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,7 @@ async def _warmed(requests: Sequence[Request], arm: Arm, world: World, *, seed: 
     recorder = Recorder(world, WorldBookmark(), capacity=2_000)
     ports = WarmerPorts(recorder=recorder, notes=WorldNotes(), asker=world, gate=world)
     warmer = Warmer(ports, rules=rules)
-    said = announcements(requests, Announcing(), seed=seed) if arm.announces else []
+    said = announcements(requests, arm.announcing, seed=seed) if arm.announcing else []
     steps = _Steps(requests)
     results: Counter[str] = Counter()
     place = 0

@@ -81,7 +81,9 @@ class Scene:
 
         async def note(store: RedisStore) -> None:
             now = SystemClock().now()
-            said = {key: Announced(due_at_s=now + 60, until_s=now + 600, level="answer", key=key) for key in keys}
+            said = {
+                key: Announced(at_s=now, due_at_s=now + 60, until_s=now + 600, level="answer", key=key) for key in keys
+            }
             learnt = dump(Learnt(announced=said), version=VERSION)
             day = DaySpend(position=Position(ms=0, sequence=1), spent={"default": {int(now // HOUR_S): 10**12}})
             await store.delete([f"foreword:cache:{{default}}:{key}" for key in keys])

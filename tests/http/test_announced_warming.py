@@ -115,7 +115,7 @@ async def start(start_gateway: StartGateway) -> AsyncIterator[Start]:
         day = DaySpend(position=Position(ms=0, sequence=1), spent={gateway.tenant: {int(now // HOUR_S): spent}})
         await beside.store.hash_set(NOTES, "spend", msgspec.msgpack.encode(day))
         await beside.store.delete([DUE])
-        takeup = build_takeup(gateway.worker, beside.warming)
+        takeup = build_takeup(gateway.worker, beside.warming, patience_s=0.2)
         return Announcing(gateway=gateway, beside=beside, takeup=takeup)
 
     yield started
@@ -211,7 +211,8 @@ async def test_who_is_in_a_hurry_pays_the_full_price_or_nothing_is_warmed(start:
 
 async def test_a_prefix_is_read_and_nothing_is_answered(start: Start) -> None:
     here = await start()
-    long = "".join(f"ANN: Trams of line {number} are quiet, and everybody says so.\n" for number in range(120))
+    part = "".join(f"ANN: Trams of line {number} are quiet, and everybody says so.\n" for number in range(120))
+    long = part * 3
     run: dict[str, object] = {"transcript": long, "model_hints": HINTS, "level": "prefix"}
     async with here.warming():
         (item,) = await here.done((await here.post(run))["id"])
@@ -221,6 +222,8 @@ async def test_a_prefix_is_read_and_nothing_is_answered(start: Start) -> None:
     assert results == ["prefix"]
     bodies = here.bodies()
     assert {body["max_tokens"] for body in bodies} == {1}
+    prompts = [json.dumps(body["messages"]) + body["model"] for body in bodies]
+    assert len(set(prompts)) == len(prompts) >= 3
     assert {body["model"] for body in bodies} == {"up-small", "up-large"}
     script(here.gateway)
     await debate(here.gateway, long)

@@ -52,7 +52,7 @@ def store_of(gateway: Gateway) -> RedisStore:
 async def announce(beside: Beside, known: Known, *, spent: int) -> None:
     """Note for the next reign that `known` will be wanted, and that the tenant has spent something today."""
     now = beside.gateway.worker.services.clock.now()
-    said = Announced(due_at_s=now + 60, until_s=now + 600, level="answer", key=known.key)
+    said = Announced(at_s=now, due_at_s=now + 60, until_s=now + 600, level="answer", key=known.key)
     learnt = Learnt(announced={"it": said})
     tenant = beside.gateway.tenant
     await beside.store.hash_set(NOTES, learnt_of(tenant), dump(learnt, version=LEARNT_VERSION))

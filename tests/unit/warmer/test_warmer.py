@@ -16,7 +16,7 @@ from warmer.choosing import is_held_out
 from warmer.ports import HistoryUnavailable
 from warmer.predictors import PREDICTORS
 from warmer.results import Stepped
-from warmer.types import Announcement, Known, Level, Prediction, PredictorName, Recipe, Warmed
+from warmer.types import Announcement, Known, Level, PredictorName, Recipe, Warmed
 from warmer.warmer import Warmer
 
 MINUTE_S = 60.0
@@ -53,6 +53,19 @@ async def test_what_is_announced_is_warmed_at_once_and_only_once() -> None:
     assert results(await warmer.step(START_S)) == {"a": "warmed"}
     assert results(await warmer.step(START_S + 1)) == {}
     assert shop.asked == [("acme", "a")]
+
+
+async def test_what_is_long_overdue_is_not_worth_it_any_more_and_what_has_come_is_forgotten() -> None:
+    shop = Shop()
+    shop.is_on = False
+    warmer = warmer_of(shop, Memory(), {})
+    for key in ("a", "b"):
+        warmer.announce(replace(announced(key), until_s=START_S + TTL_S))
+    await warmer.step(START_S)
+    shop.request("b", START_S + MINUTE_S)
+    shop.is_on = True
+    assert results(await warmer.step(START_S + 20 * MINUTE_S)) == {"a": "not_worth"}
+    assert shop.asked == []
 
 
 async def test_at_full_price_with_no_value_for_waiting_nothing_is_asked() -> None:
@@ -279,10 +292,3 @@ def test_whatever_is_announced_no_more_than_the_smaller_limit_is_ever_debited(
     assert shop.most_debited <= left
     assert shop.debited <= share * spent
     assert len(shop.asked) * LIVE // 2 == shop.debited
-
-
-def test_a_prediction_is_a_value() -> None:
-    one = Prediction(
-        tenant="t", recipe=Known(key="k"), predictor="schedule", probability=0.5, due_at_s=1.0, until_s=2.0
-    )
-    assert hash(one) == hash(replace(one))

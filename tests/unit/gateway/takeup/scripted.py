@@ -9,8 +9,9 @@ from gateway.announced.shelf import Shelf
 from gateway.ports import StoreUnavailable
 from gateway.retained.kept import Kept as KeptRequest
 from gateway.stores.redis import RedisStore
+from gateway.takeup.ports import TakeupPorts
 from gateway.takeup.preparing import Prepared
-from gateway.takeup.serving import Takeup, TakeupPorts
+from gateway.takeup.serving import Takeup
 from gateway.takeup.sketching import NotAllowed
 from gateway.waiting import Command
 from tests.clock import FakeClock

@@ -40,7 +40,7 @@ async def test_who_cannot_wait_for_the_cheap_tier_is_in_a_hurry(bench: Bench) ->
     assert hurried == ["soon"]
     assert not takeup.is_hurried("another", "soon")
     bench.clock.wind(2.0)
-    takeup.heard([bench.considered("late", "no_budget")])
+    takeup.heard([bench.considered("late", "crowded_out")])
     await takeup.look()
     assert takeup.is_hurried(bench.tenant, "later")
     assert not takeup.is_hurried(bench.tenant, "late")
@@ -61,7 +61,7 @@ async def test_a_warmer_that_began_anew_is_told_again(bench: Bench) -> None:
 async def test_who_does_not_lead_lets_go_of_everything(bench: Bench) -> None:
     announced, takeup = await bench.post("a"), bench.takeup()
     await takeup.look()
-    takeup.heard([bench.considered("a", "no_budget")])
+    takeup.heard([bench.considered("a", "crowded_out")])
     takeup.forget()
     assert not takeup.is_hurried(bench.tenant, "a")
     await takeup.look()
@@ -81,13 +81,13 @@ async def test_the_warmer_has_so_many_at_once_and_its_silence_makes_room(bench: 
     await takeup.look()
     await takeup.look()
     assert bench.script.keys == list("abcdefghij")[:AT_ONCE]
-    takeup.heard([bench.considered("b", "no_budget")])
+    takeup.heard([bench.considered("b", "crowded_out")])
     await takeup.look()
     assert len(bench.script.keys) == AT_ONCE + 1
     bench.clock.wind(SILENT_S + 1)
     await takeup.look()
     assert bench.script.keys == list("abcdefghi")
-    assert (await bench.results(announced))[1] == "over_budget"
+    assert (await bench.results(announced))[1] == "crowded_out"
 
 
 async def test_a_warmer_without_room_is_asked_again(bench: Bench) -> None:

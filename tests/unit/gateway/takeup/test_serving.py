@@ -11,7 +11,7 @@ from gateway.clock import SystemClock
 from gateway.ports import StoreUnavailable
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
-from gateway.takeup.serving import BEGUN_S, SLACK_S
+from gateway.takeup.serving import AGAIN_S, BEGUN_S, PATIENCE_S, SLACK_S
 from tests.clock import FakeClock
 from tests.unit.gateway.takeup.scripted import Bench, Lane
 from warmer.results import Result
@@ -57,7 +57,6 @@ async def test_what_was_warmed_without_an_answer_is_a_prefix(bench: Bench) -> No
 @pytest.mark.parametrize(
     ("said", "state", "result"),
     [
-        ("no_budget", "skipped", "over_budget"),
         ("off", "skipped", "off"),
         ("held_out", "skipped", "held_out"),
         ("not_worth", "skipped", "not_worth"),
@@ -72,13 +71,46 @@ async def test_what_the_warmer_did_not_do_is_told_with_its_reason(
 ) -> None:
     announced, takeup = await bench.post("a"), bench.takeup()
     await takeup.look()
-    takeup.heard([bench.considered("another", "no_budget"), bench.considered("a", said)])
+    takeup.heard([bench.considered("another", "held_out"), bench.considered("a", said)])
     await takeup.look()
     kept = await bench.found(announced)
     assert [(one.state, one.result) for one in kept.statuses] == [(state, result)]
     assert kept.statuses[0].detail
     assert kept.expires_at == pytest.approx(bench.clock.now() + ENDED_LIFE_S, abs=1)
     assert bench.script.told == [result]
+
+
+async def test_what_there_is_no_budget_for_waits_a_while_for_some(bench: Bench) -> None:
+    announced, takeup = await bench.post("a", "b"), bench.takeup()
+    await takeup.look()
+    takeup.heard([bench.considered("a", "no_budget"), bench.considered("b", "no_budget")])
+    await takeup.look()
+    (first, _) = (await bench.found(announced)).statuses
+    assert first.state == "queued"
+    assert "0.000000 USD" in first.detail
+    bench.clock.wind(AGAIN_S)
+    takeup.heard([bench.considered("a", "no_budget")])
+    await takeup.look()
+    assert bench.script.keys == ["a", "b", "b"]
+    bench.script.fresh["b"] = bench.clock.now() + 1000.0
+    takeup.heard([bench.considered("b", "warmed", 7)])
+    bench.clock.wind(PATIENCE_S - AGAIN_S)
+    await takeup.look()
+    await takeup.look()
+    assert await bench.results(announced) == ["over_budget", "answer"]
+    assert bench.script.told == ["answer", "over_budget"]
+
+
+async def test_what_the_warmer_has_just_made_is_not_called_fresh(bench: Bench) -> None:
+    announced, takeup = await bench.post("a"), bench.takeup()
+    await takeup.look()
+    bench.clock.wind(AGAIN_S)
+    bench.script.fresh["a"] = bench.clock.now() + 1000.0
+    await takeup.look()
+    assert await bench.results(announced) == ["warming"]
+    takeup.heard([bench.considered("a", "warmed", 7)])
+    await takeup.look()
+    assert await bench.results(announced) == ["answer"]
 
 
 async def test_what_may_not_be_warmed_never_reaches_the_warmer(bench: Bench) -> None:
@@ -110,10 +142,10 @@ async def test_what_an_earlier_warmer_had_begun_and_nobody_heard_of_again_ends_a
     second = bench.takeup()
     await second.look()
     bench.clock.wind(BEGUN_S + 1)
-    second.heard([bench.considered("b", "no_budget")])
+    second.heard([bench.considered("b", "crowded_out")])
     await second.look()
     await second.look()
-    assert await bench.results(announced) == ["error", "over_budget"]
+    assert await bench.results(announced) == ["error", "crowded_out"]
     assert "ended meanwhile" in (await bench.found(announced)).statuses[0].detail
 
 
@@ -121,14 +153,14 @@ async def test_a_redis_that_goes_away_costs_no_word_of_the_warmer(bench: Bench) 
     announced, takeup = await bench.post("a", "b"), bench.takeup()
     await takeup.look()
     bench.lane.is_away = True
-    takeup.heard([bench.considered("a", "no_budget"), bench.considered("b", "held_out")])
+    takeup.heard([bench.considered("a", "crowded_out"), bench.considered("b", "held_out")])
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             await takeup.look()
     bench.lane.is_away = False
     await takeup.look()
-    assert await bench.results(announced) == ["over_budget", "held_out"]
-    assert bench.script.told == ["over_budget", "held_out"]
+    assert await bench.results(announced) == ["crowded_out", "held_out"]
+    assert bench.script.told == ["crowded_out", "held_out"]
 
 
 async def test_an_item_that_fails_lets_the_others_go_first(bench: Bench) -> None:
