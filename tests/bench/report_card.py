@@ -1,4 +1,4 @@
-"""`make report-card`: six hours of the composed bot week through the real gateway, a row for each thing that is turned on.
+"""`make report-card`: six hours of the composed bot week through the real gateway, a row for each thing turned on.
 
 Markdown, JSON and a chart in bench-results/; `--readme` puts the Markdown into tests/bench/README.md too.
 """
