@@ -16,13 +16,14 @@ timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start))
 
 .PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench bench-peers bench-micro \
   bench-growth soak-long bench-joining bench-hedge bench-rollout bench-routing bench-semantic bench-cache \
-  bench-large bench-budgets bench-reloads report-card
+  bench-large bench-budgets bench-reloads bench-warming bench-engine demo-rollout report-card
 
 help:
 	@echo "make run     install what is needed and start the gateway on 127.0.0.1:8080"
 	@echo "make demo    send a debate transcript through the debate pipeline, twice"
 	@echo "make test    install what is needed, then lint, types, imports, pytest"
 	@echo "make setup   only install into .venv"
+	@echo "make demo-rollout  an edit of a policy from lint to its automatic revert, on a running gateway"
 	@echo "make soak    three minutes of random faults, leaving clients and Redis restarts [ARGS='--seconds 600 --seed 1']"
 	@echo "make fault-table  what each provider fault gets, played on the real process [ARGS='--only cut']"
 	@echo "make bench   CPU, latency and memory beside a bare aiohttp proxy; nothing else should run [ARGS=--quick]"
@@ -34,12 +35,14 @@ help:
 	@echo "make bench-cache  the semantic tier's hits and wrong hits against fixed thresholds [ARGS=--quick]"
 	@echo "make bench-semantic  CPU of embedding and searching a question, and how long the event loop stands"
 	@echo "make bench-hedge  tail latency with and without hedging, and what it costs"
+	@echo "make bench-engine  instructions and CPU that the attempts engine adds to a call that goes well"
 	@echo "make bench-rollout  false rollbacks, and how many are harmed by a bad version [ARGS='--runs 100']"
 	@echo "make bench-large  1 MiB prompts, 200,000-token streams, 2,000 idle connections, 1,000 slow streams"
 	@echo "make bench-routing  cost saved at a quality, by predicted quality, against simpler rules [ARGS='--quick']"
 	@echo "make bench-budgets  reserve-and-settle pairs a second on one policy's slot, pools off and on"
 	@echo "make bench-reloads  a thousand policy reloads under 200 requests a second [ARGS='--reloads 100']"
 	@echo "make report-card  latency, cost, hits and throughput of a bot's day, a row for each thing turned on [ARGS=--quick]"
+	@echo "make bench-warming  hits, cost and precision of warming on two streams, against an oracle [ARGS=--quick]"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
 
 setup: .venv/.installed
@@ -60,6 +63,10 @@ run: setup
 
 demo: setup
 	@exec $(BIN)/foreword demo $(ARGS)
+
+# One whole round at the real process: deploy/edit-to-revert.md shows what it prints.
+demo-rollout: setup
+	@exec $(BIN)/python -m tests.e2e.edit_to_revert $(ARGS)
 
 test: lint types imports pytest
 
@@ -90,6 +97,10 @@ bench-joining: setup
 # Tail latency with and without hedging, in simulated time; the figures in tests/bench/README.md.
 bench-hedge: setup
 	@exec $(BIN)/python -m tests.bench.hedge
+
+# The attempts engine on the plain path, with it and without: callgrind where there is valgrind, a few minutes.
+bench-engine: setup
+	@exec $(BIN)/python -m tests.bench.engine
 
 # Hits, wrong hits and the running bound over streams beside the project; the figures in tests/bench/README.md.
 bench-cache: setup
@@ -123,6 +134,10 @@ bench-reloads: setup
 # tests/bench/README.md, which ARGS=--readme writes anew.
 report-card: setup
 	@exec $(BIN)/python -m tests.bench.report_card $(ARGS)
+
+# The Bing trace and the composed bot week beside the project (FOREWORD_DATA), in simulated time; ten minutes or so.
+bench-warming: setup
+	@exec $(BIN)/python -m tests.bench.warming $(ARGS)
 
 lint: setup
 	$(call timed,lint,$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .)

@@ -18,6 +18,7 @@ import structlog
 import uvloop
 
 from gateway.archive import Archive
+from gateway.aside import Asides
 from gateway.backends import backends_of
 from gateway.breaker_hints import SharedHints
 from gateway.budgets.away import NoRedis
@@ -34,9 +35,9 @@ from gateway.http.routes import ENDPOINTS
 from gateway.http.state import Services
 from gateway.inherited import Inherited
 from gateway.interactions import Interactions
+from gateway.judge import Judges
 from gateway.keys import Keys
 from gateway.knowledge.feedback import Feedback
-from gateway.knowledge.knowledge import NO_EMBEDDER
 from gateway.knowledge.learning import Learning
 from gateway.known_labels import known_labels
 from gateway.lane import Transition
@@ -110,9 +111,10 @@ def build(
     backends, limits = backends_of(settings, store, clock, deployments), waits_of(settings)
     hints = SharedHints(store, clock=clock, known=[one.id for one in deployments.usable])
     attempts = Attempts(deployments=deployments, backends=backends, clock=clock, rng=rng, limits=limits, hints=hints)
-    learning, spend = Learning.of(store, clock, space=NO_EMBEDDER), _spend_tasks(settings, store, clock, book, metrics)
+    spend = _spend_tasks(settings, store, clock, book, metrics)
     around = Surroundings(settings=settings, store=store, supervisor=supervisor, clock=clock, metrics=metrics)
     semantic = make_semantic(around, catalogue=deployments.catalogue, seed=seed, embedder=embedder)
+    learning = Learning.of(store, clock, space=semantic.space, versions=spend.rollouts)
     sink = _sink(metrics, access_log, ledger, spend.rollouts.record, learning.record)
     learnt = Learnt(attempts=attempts, spend=spend, semantic=semantic, learning=learning)
     parts = _parts(around, (deployments, book), learnt, archive=ledger.archive, sink=sink, seed=seed)
@@ -142,6 +144,7 @@ def _parts(
 ) -> Parts:
     settings, clock, (deployments, book) = around.settings, around.clock, routing
     spend, semantic = learnt.spend, learnt.semantic
+    asides = Asides(budgets=spend.budgets, clock=clock, catalogue=deployments.catalogue, supervisor=around.supervisor)
     most, history_bytes = waits_of(settings).max_attempts, settings.max_answer_bytes
     return Parts(
         book=book,
@@ -150,13 +153,8 @@ def _parts(
         price_of=_prices(deployments).get,
         attempts=learnt.attempts,
         rollouts=spend.rollouts,
-        shadows=Shadows(
-            spend.budgets,
-            clock,
-            catalogue=deployments.catalogue,
-            supervisor=around.supervisor,
-            rng=random.Random(seed),
-        ),
+        shadows=Shadows(asides, rng=random.Random(seed)),
+        judges=Judges(asides, learnt.learning.knowledge, rng=random.Random(seed)),
         stickiness=Stickiness(around.store, clock),
         desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=most),
         exact=semantic.exact,

@@ -17,6 +17,7 @@ def backends_of(
 ) -> dict[str, Backend]:
     """Return the backends that `deployments` use, by name. Opens no connection; close each when done."""
     chosen = BackendSettings(
+        connect_s=settings.connect_timeout_s,
         max_answer_bytes=settings.max_answer_bytes,
         simulated_seed=settings.simulated_seed,
         simulated_latency_scale=settings.simulated_latency_scale,

@@ -35,17 +35,18 @@ async def cascaded(
     """Yield the events of the first answer where it is accepted, else those of the plan without its first model.
 
     A first model that fails counts as not accepted. Raises AttemptsFailed where nobody answers; cancel drops whichever
-    call is under way. What both legs used and cost is in the last event.
+    call is under way. What both legs used and cost is in the last event. Both together make no more attempts than the
+    plan says, for so many were reserved.
     """
+    most = plan.max_attempts
 
     def run(part: Plan, into: list[AttemptRecord]) -> AsyncGenerator[AnswerEvent, None]:
         return attempts.run(request, part, traceparent=traceparent, journal=into, priority=priority, tenant=tenant)
 
     held: list[AnswerEvent] = []
+    first = replace(plan, candidates=(cascade.first,), assemble=True, hedge=None, max_attempts=_at_least_one(most, 1))
     try:
-        async with aclosing(
-            run(replace(plan, candidates=(cascade.first,), assemble=True, hedge=None), journal)
-        ) as events:
+        async with aclosing(run(first, journal)) as events:
             held = [event async for event in events]
     except (AttemptsFailed, NoDeployment):
         held = []
@@ -57,11 +58,17 @@ async def cascaded(
     rest = tuple(group for group in plan.candidates if group != cascade.first)
     second: list[AttemptRecord] = []
     try:
-        async with aclosing(run(replace(plan, candidates=rest), second)) as events:
+        left = _at_least_one(most, len(spent))
+        async with aclosing(run(replace(plan, candidates=rest, max_attempts=left), second)) as events:
             async for event in events:
                 yield _with(spent, event)
     finally:
         journal.extend(_escalated(tuple(second)))
+
+
+def _at_least_one(most: int | None, kept: int) -> int | None:
+    """Return what is left of `most` attempts beside `kept` of them; None has no number of its own."""
+    return None if most is None else max(1, most - kept)
 
 
 async def _is_accepted(held: list[AnswerEvent], request: ChatRequest, cascade: Cascade) -> bool:

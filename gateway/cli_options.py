@@ -28,7 +28,7 @@ def policy_actions(parser: argparse.ArgumentParser) -> Sequence[argparse.Argumen
     explain.add_argument("--dialect", choices=("chat", "embeddings"), default="chat", help="which endpoint")
     explain.add_argument("--unhealthy", default="", metavar="MODEL,…", help="models taken to be out of service")
     explain.add_argument("--draw", type=float, default=0.5, help="the draw, from 0 to 1 (default: %(default)s)")
-    diff = add(actions, "diff", "show which routes two policy files do not have in common")
+    diff = add(actions, "diff", "show every key that two policy files do not have in common")
     diff.add_argument("old", type=Path)
     diff.add_argument("new", type=Path)
     lint = add(actions, "lint", "check policy files and the models file")

@@ -71,6 +71,7 @@ _PROVIDER: Final[Mapping[ErrorKind, tuple[int, str, str]]] = {
     "overloaded": (503, "provider_error", "overloaded"),
     "server_error": (502, "provider_error", "provider_error"),
     "connect": (502, "provider_error", "provider_unreachable"),
+    "unreachable": (504, "timeout_error", "provider_unreachable"),
     "timeout": (504, "timeout_error", "provider_timeout"),
     "cut": (502, "provider_error", "stream_cut"),
     "malformed": (502, "provider_error", "malformed_answer"),
@@ -80,6 +81,7 @@ _PROVIDER: Final[Mapping[ErrorKind, tuple[int, str, str]]] = {
 _REJECTED: Final[Mapping[RejectionCode, tuple[int, str, str]]] = {
     "unknown_model": (404, "invalid_request_error", "model_not_found"),
     "not_allowed": (403, "permission_error", "model_not_allowed"),
+    "not_here": (403, "permission_error", "provider_not_allowed"),
     "wrong_mode": (400, "invalid_request_error", "wrong_model_mode"),
     "context_window": (400, "invalid_request_error", "context_length_exceeded"),
     "capability": (400, "invalid_request_error", "unsupported_capability"),

@@ -164,11 +164,8 @@ class Interactions:
         total_s = self.clock.monotonic() - posted.received_s
         answers = [answer for step in report.steps for answer in step.answers] if report else []
         has_failed = report is not None and report.status == "failed"
-        key = interaction.key
-        if report is not None and report.status == "ok" and _is_stored(interaction):
-            kept = kept_run(posted, run, answers, transcript=interaction.steps.transcript, total_s=total_s)
-            if kept is not None:
-                self._keeper.write(key, kept, ttl_s=left_s(answers))
+        if report is not None and report.status == "ok":
+            self._keep(interaction, answers, total_s)
         self._sink(
             Outcome(
                 request_id=posted.request_id,
@@ -186,7 +183,7 @@ class Interactions:
                 is_simulated=any(answer.is_simulated for answer in answers),
                 stream=run.stream,
                 cache=_cache(answers),
-                cache_key=key,
+                cache_key=interaction.key,
                 age_s=max((answer.age_s for answer in answers), default=0.0),
                 ttl_s=min((answer.ttl_s for answer in answers), default=0.0),
                 warmed_by=warmed_by(answers) if posted.warming is None else posted.warming.predictor,
@@ -202,9 +199,14 @@ class Interactions:
             )
         )
 
-
-def _is_stored(interaction: Interaction) -> bool:
-    return not interaction.posted.cache_control.no_store
+    def _keep(self, interaction: Interaction, answers: Sequence[StepAnswer], total_s: float) -> None:
+        """Keep what was posted beside its steps' answers, where the warmer may post it again."""
+        posted, transcript = interaction.posted, interaction.steps.transcript
+        if posted.cache_control.no_store:
+            return
+        kept = kept_run(posted, interaction.request, answers, transcript=transcript, total_s=total_s)
+        if kept is not None:
+            self._keeper.write(interaction.key, kept, ttl_s=left_s(answers))
 
 
 def _status(interaction: Interaction, report: PipelineReport | None) -> int:

@@ -174,6 +174,9 @@ class Lane:
             if not self._pending:
                 self._wake = asyncio.get_running_loop().create_future()
                 await self._wake
+            if self._state == "down":  # callers were given up before their commands could be sent
+                await self._link.drop()
+                await self._open()
             batch = self._take()
             if batch and not await self._exchange(batch):
                 await self._open()

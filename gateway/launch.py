@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -37,6 +36,7 @@ _PRIORITY: Final[Mapping[Origin, Priority]] = {
     "warmer": "warm",
     "cache": "warm",
     "shadow": "warm",
+    "judge": "warm",
     "refresh": "refresh",
 }
 
@@ -78,7 +78,8 @@ class Launcher:
             service_tier=service_tier(route_class.route, deadline_s),
         )
         if ask.warming is not None:
-            trail.plan = warming_plan(trail.plan, service_tier=ask.warming.service_tier)
+            tier, most = ask.warming.service_tier, ask.warming.most_output
+            trail.plan = warming_plan(trail.plan, service_tier=tier, most_output=most)
         return trail.plan
 
     def _view(self, ask: Ask, trail: Trail, route_class: RouteClass) -> View:
@@ -133,7 +134,7 @@ class Launcher:
         except (RequestFailed, asyncio.CancelledError):
             purse.settle(most, 0)
             raise
-        return replace(hold, pledged_nanousd=most)
+        return msgspec.structs.replace(hold, pledged_nanousd=most)
 
     async def _reserve(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
         policy, route_class = trail.policy, trail.route_class
@@ -193,10 +194,13 @@ class Launcher:
         if trail.sticky_key and flight.finished is not None:
             group, tokens = flight.finished.deployment.group, flight.finished.usage.input_tokens
             self._parts.stickiness.note(trail.sticky_key, tenant=ask.caller.tenant, group=group, tokens=tokens)
-        if trail.policy is not None and trail.policy.shadow is not None and flight.finished is not None:
-            self._parts.shadows.consider(ask, trail, self._start_copy)
+        if trail.policy is not None and flight.finished is not None:
+            if trail.policy.shadow is not None:
+                self._parts.shadows.consider(ask, trail, self._start_aside)
+            if trail.policy.judge is not None:
+                self._parts.judges.consider(ask, trail, flight, self._start_aside)
 
-    def _start_copy(self, ask: Ask, trail: Trail) -> Flight:
+    def _start_aside(self, ask: Ask, trail: Trail) -> Flight:
         assert trail.plan is not None
         return self._start(ask, trail, None, Hold(plan=trail.plan))
 

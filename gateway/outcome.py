@@ -14,8 +14,9 @@ from policies.evidence import Arm
 from router.types import AttemptRecord, Usage
 from warmer.types import PredictorName
 
-Origin = Literal["user", "pipeline", "warmer", "cache", "refresh", "shadow"]
-"""Who wanted it; `cache` is the cache itself: a question's vector; `refresh` too: an answer asked for again."""
+Origin = Literal["user", "pipeline", "warmer", "cache", "refresh", "shadow", "judge"]
+"""Who wanted it; `cache` is the cache itself: a question's vector; `refresh` too: an answer asked for again; `judge`:
+an answer's mark."""
 Result = Literal["ok", "error", "cancelled"]
 CacheStatus = Literal["hit", "semantic-hit", "joined", "stale", "miss", "bypass"]
 CacheTier = Literal["none", "memory", "redis", "inflight", "segment", "semantic"]

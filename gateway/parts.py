@@ -12,6 +12,7 @@ from gateway.cache.exact import ExactCache
 from gateway.cache.inflight import InFlight
 from gateway.cache.lease import Leases
 from gateway.cache.recall import Recall
+from gateway.judge import Judges
 from gateway.knowledge.learning import Learning
 from gateway.ports import Clock
 from gateway.retained.keeper import Keeper
@@ -39,6 +40,7 @@ class Parts:
     rollouts: Rollouts
     desk: Desk
     shadows: Shadows
+    judges: Judges
     stickiness: Stickiness
     exact: ExactCache
     inflight: InFlight

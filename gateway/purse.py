@@ -35,9 +35,12 @@ class Purse:
 class Warming:
     """On whose account the warmer asks: which predictor's, out of which purse, at which service tier ("": standard).
 
-    `wait_s` is what a caller would wait for this, as far as is known: the warmer's own wait says nothing of it."""
+    `wait_s` is what a caller would wait for this, as far as is known: the warmer's own wait says nothing of it.
+    `most_output` bounds the tokens of each answer below what its caller allowed: it is the worst case that is debited.
+    """
 
     predictor: PredictorName
     purse: Purse
     service_tier: str
     wait_s: float = 0.0
+    most_output: int | None = None

@@ -49,7 +49,7 @@ class SpendTasks:
 
     async def _expire(self) -> None:
         for policy in self.book.current().policies:
-            if policy.budgets or policy.rates or policy.shadow or policy.warming:
+            if policy.budgets or policy.rates or policy.shadow or policy.judge or policy.warming:
                 with suppress(StoreUnavailable):
                     await self.budgets.expire(tag(policy.name))
 

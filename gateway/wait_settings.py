@@ -14,6 +14,7 @@ class WaitSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
+    connect_timeout_s: Seconds = Field(5.0, description="longest wait for a connection to a provider")
     first_token_timeout_s: Seconds = Field(60.0, description="longest wait for a stream's first token")
     answer_timeout_s: Seconds = Field(120.0, description="longest wait for an answer that is not streamed")
     first_token_floor_s: Seconds = Field(2.0, description="least limit for a first token that is learnt")

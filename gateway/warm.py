@@ -20,8 +20,8 @@ from gateway.logs import configure_logs
 from gateway.settings import Settings
 from gateway.stores.redis import RedisStore
 from gateway.takeup.build import build_takeup
-from gateway.takeup.serving import serve_announcements
-from gateway.warming.build import Warming, build_warming
+from gateway.takeup.serving import IDLE_S
+from gateway.warming.build import build_warming
 from gateway.warming.leader import RENEW_S
 from gateway.worker import Worker, begin, drain
 
@@ -65,7 +65,8 @@ async def _run(built: Worker, store: RedisStore) -> int:
     await warming.hear()
     supervisor.every(RENEW_S, warming.driver.renew, name="warmer-lead")
     supervisor.every(LISTEN_S, warming.hear, name="warmer-erasures")
-    supervisor.spawn(_announced(built, warming), name="announced")
+    takeup, lead = build_takeup(built, warming), warming.leadership
+    supervisor.every(IDLE_S, lambda: takeup.tend(leads=lead.is_held), name="announced")
     driving = supervisor.spawn(warming.driver.run(), name="warmer")
     stopping = supervisor.spawn(_wait(stop), name="signals")
     await asyncio.wait({driving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -74,11 +75,6 @@ async def _run(built: Worker, store: RedisStore) -> int:
     await warming.driver.close()
     await drain(built)
     return 0 if stop.is_set() else 1
-
-
-async def _announced(built: Worker, warming: Warming) -> None:
-    takeup = build_takeup(built, warming)
-    await serve_announcements(takeup, clock=built.services.clock, leads=lambda: warming.leadership.is_held)
 
 
 async def _wait(stop: asyncio.Event) -> None:

@@ -33,7 +33,16 @@ def service_tier(route: Route, deadline_s: float) -> str:
     return rules.prefer
 
 
-def warming_plan(plan: Plan, *, service_tier: str) -> Plan:
-    """Return the plan as the warmer follows it: asked once, at its own tier, since nobody waits; a cascade has two."""
-    attempts = 1 if plan.cascade is None else 2
-    return replace(plan, service_tier=service_tier, max_attempts=attempts, hedge=None)
+def warming_plan(plan: Plan, *, service_tier: str, most_output: int | None) -> Plan:
+    """Return the plan as the warmer follows it: its first model alone, asked once (a cascade's two), at its own tier,
+    since nobody waits, and for no more than `most_output` tokens."""
+    cascade = plan.cascade
+    caps = [cap for cap in (plan.max_output_tokens, most_output) if cap is not None]
+    return replace(
+        plan,
+        service_tier=service_tier,
+        candidates=plan.candidates[:1] if cascade is None else (cascade.first, cascade.then),
+        max_attempts=1 if cascade is None else 2,
+        max_output_tokens=min(caps, default=None),
+        hedge=None,
+    )

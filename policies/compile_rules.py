@@ -9,9 +9,11 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import Literal
 
 from policies.rule_schema import (
+    AllowSpec,
     BudgetSpec,
     CascadeSpec,
     GuardSpec,
+    JudgeSpec,
     LatencySpec,
     QualitySpec,
     RateLimitSpec,
@@ -24,9 +26,11 @@ from policies.rule_schema import (
 )
 from policies.rules import (
     AcceptRules,
+    AllowRules,
     BudgetRules,
     CascadeRules,
     GuardRules,
+    JudgeRules,
     KnnRules,
     LatencyRules,
     QualityRules,
@@ -68,7 +72,7 @@ def cascade_rules(spec: CascadeSpec) -> CascadeRules:
         no_refusal=spec.accept.no_refusal,
         quotes_present=spec.accept.quotes_present,
     )
-    return CascadeRules(first=spec.first, then=spec.then, accept=accept, max_steps=spec.max_steps)
+    return CascadeRules(first=spec.first, then=spec.then, accept=accept)
 
 
 def tier_rules(spec: TierSpec) -> TierRules:
@@ -106,6 +110,24 @@ def rollout_rules(spec: RolloutSpec) -> RolloutRules:
         salt=spec.salt,
         hold_s=spec.hold_min * 60.0,
         guards=tuple(_guard(guard) for guard in spec.guard),
+    )
+
+
+def judge_rules(spec: JudgeSpec) -> JudgeRules:
+    """Compile `judge`."""
+    return JudgeRules(
+        model=spec.model,
+        sample=spec.sample,
+        max_concurrency=spec.max_concurrency,
+        limit_nanousd_day=nanousd(spec.limit_usd_day),
+    )
+
+
+def allow_rules(spec: AllowSpec) -> AllowRules:
+    """Compile `allow`."""
+    return AllowRules(
+        providers=None if spec.providers is None else frozenset(spec.providers),
+        regions=None if spec.regions is None else frozenset(spec.regions),
     )
 
 

@@ -12,10 +12,12 @@ from pydantic_core import ErrorDetails
 from policies.document import Document, Path, Problem
 from policies.rule_schema import (
     AcceptSpec,
+    AllowSpec,
     BudgetSpec,
     CascadeSpec,
     DeadlineRangeSpec,
     GuardSpec,
+    JudgeSpec,
     LatencySpec,
     QualitySpec,
     RateLimitSpec,
@@ -68,6 +70,8 @@ _SPECS: Mapping[str, type[Spec]] = {
     "rollout": RolloutSpec,
     "guard": GuardSpec,
     "shadow": ShadowSpec,
+    "judge": JudgeSpec,
+    "allow": AllowSpec,
 }
 
 _WORDING: Mapping[str, str] = {

@@ -28,12 +28,16 @@ from policies.model import (
 from policies.patterns import matches
 from policies.ports import Demand, Ordering
 from policies.route_index import places
+from policies.rules import AllowRules
 from policies.selectors import SELECTORS
 
+SIMULATED = "simulated"
+"""The provider that asks nobody: text sent to it goes nowhere."""
 _NAMED_IN_REASON = 3
 _LONGEST_NAME = 128
 _SELECTORS_OWN: frozenset[RejectionCode] = frozenset({"no_price", "below_floor"})
-_MISTAKES: frozenset[RejectionCode] = frozenset({"unknown_model", "not_allowed", "wrong_mode"})
+_MISTAKES: frozenset[RejectionCode] = frozenset({"unknown_model", "not_allowed", "wrong_mode", "not_here"})
+_SIZES: frozenset[RejectionCode] = frozenset({"capability", "context_window"})
 
 
 def match(policy: Policy, facts: RequestFacts) -> RouteClass:
@@ -59,13 +63,13 @@ def match(policy: Policy, facts: RequestFacts) -> RouteClass:
 def choose(route_class: RouteClass, view: View) -> Plan | NoCandidate:
     """Order the models that may serve the request, or say why none may.
 
-    A model must be known, on the key's allow list, of the right kind, capable, and hold input plus the output cap in
-    its window; this binds fallbacks as well. The route's selector orders the candidates (on a route with a quality
-    floor, the arm that the draw falls on does); those too slow lately are dropped unless all are. Fallbacks follow,
-    without repeats, and never below the floor unless the file says so. Where the caller's own choice is a candidate it
-    must exist and be the key's to use: fallbacks stand in for models that fail, not for names that are wrong. A model
-    that is out of service is dropped, except that the first of the order stays when all of them are: the last one that
-    satisfies the policy is never ejected.
+    A model must be known, on the key's allow list, where the route allows its text to go, of the right kind, capable,
+    and hold input plus the output cap in its window; this binds fallbacks as well. The route's selector orders the
+    candidates (on a route with a quality floor, the arm that the draw falls on does); those too slow lately are dropped
+    unless all are. Fallbacks follow, without repeats, and never below the floor unless the file says so. Where the
+    caller's own choice is a candidate it must exist and be the key's to use: fallbacks stand in for models that fail,
+    not for names that are wrong. A model that is out of service is dropped, except that the first of the order stays
+    when all of them are: the last one that satisfies the policy is never ejected.
     """
     route, facts = route_class.route, route_class.facts
     cap = output_cap(route, facts)
@@ -221,7 +225,7 @@ def _filter(
             # The name may be the client's own, and as long as its body.
             rejected.append(_rejection(group[:_LONGEST_NAME], "unknown_model", f"no model is called {group[:64]!r}"))
             continue
-        rejection = _refuse(card, route_class.facts, cap)
+        rejection = _refuse(card, route_class, cap)
         if rejection is None:
             allowed.append(card)
         else:
@@ -229,11 +233,20 @@ def _filter(
     return tuple(allowed), rejected
 
 
-def _refuse(card: ModelCard, facts: RequestFacts, cap: int | None) -> Rejection | None:
+def may_have(card: ModelCard, route_class: RouteClass) -> bool:
+    """Whether the request's text may go to `card` at all: its key's list and its route's, and the kind of request."""
+    rejection = _refuse(card, route_class, None)
+    return rejection is None or rejection.code in _SIZES
+
+
+def _refuse(card: ModelCard, route_class: RouteClass, cap: int | None) -> Rejection | None:
     """Return the first reason why `card` may not serve the request."""
-    group = card.group
+    group, facts = card.group, route_class.facts
+    elsewhere = _elsewhere(card, route_class.route.allow)
     if facts.allowed_models is not None and group not in facts.allowed_models:
         return _rejection(group, "not_allowed", f"this key may not use {group!r}")
+    if elsewhere:
+        return _rejection(group, "not_here", f"{group!r} has a deployment {elsewhere}, which this route does not allow")
     if card.mode != facts.dialect:
         return _rejection(group, "wrong_mode", f"{group!r} serves {card.mode}, not {facts.dialect}")
     if not facts.needs <= card.capabilities:
@@ -244,6 +257,20 @@ def _refuse(card: ModelCard, facts: RequestFacts, cap: int | None) -> Rejection 
         detail = f"about {tokens} tokens with the answer, but {group!r} holds {card.context_window}"
         return _rejection(group, "context_window", detail)
     return None
+
+
+def _elsewhere(card: ModelCard, allow: AllowRules | None) -> str:
+    """Return where text sent to `card` might go beyond what is allowed, "" for nowhere."""
+    if allow is None:
+        return ""
+    providers, regions = allow.providers, allow.regions
+    for provider in card.providers:
+        if providers is not None and provider not in providers and provider != SIMULATED:
+            return f"at {provider}"
+    for region in card.regions:
+        if regions is not None and region not in regions:
+            return f"in {region}" if region else "in an unknown region"
+    return ""
 
 
 def _rejection(candidate: str, code: RejectionCode, detail: str) -> Rejection:

@@ -13,8 +13,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from policies.compile_rules import (
+    allow_rules,
     budget_rules,
     cascade_rules,
+    judge_rules,
     knn_rules,
     latency_rules,
     quality_rules,
@@ -28,9 +30,11 @@ from policies.compile_rules import (
 from policies.complaints import did_you_mean, shape_problems, value_text
 from policies.document import MAX_BYTES, Document, DocumentError, Problem, decode, parse
 from policies.floors import floor_problems
-from policies.model import REQUESTED, CacheRules, HedgeRules, Match, Policy, Route, TokenRange
+from policies.idle import idle_problems
+from policies.model import REQUESTED, CacheRules, Match, Policy, Route, TokenRange
 from policies.names import name_problems
 from policies.route_index import index_of
+from policies.rules import HedgeRules
 from policies.schema import CacheSpec, DefaultsSpec, HedgeSpec, MatchSpec, ObjectiveSpec, PolicySpec, RouteSpec
 
 _ENTRY_KEYS = ("model_name", "litellm_params", "model_info")
@@ -85,7 +89,7 @@ def load_policy(text: str, *, source: str, groups: Collection[str] | None) -> Po
         spec = PolicySpec.model_validate(document.value)
     except ValidationError as error:
         raise _failed(problems + shape_problems(document, error)) from error
-    problems += floor_problems(document, spec)
+    problems += floor_problems(document, spec) + idle_problems(document, spec)
     if problems:
         raise _failed(problems)
     routes = tuple(_route(route, spec.defaults) for route in spec.routes)
@@ -105,6 +109,7 @@ def load_policy(text: str, *, source: str, groups: Collection[str] | None) -> Po
         warming=warming_rules(spec.warming),
         rollout=None if spec.rollout is None else rollout_rules(spec.rollout),
         shadow=None if spec.shadow is None else shadow_rules(spec.shadow),
+        judge=None if spec.judge is None else judge_rules(spec.judge),
         text=text,
     )
 
@@ -194,6 +199,7 @@ def _route(spec: RouteSpec, defaults: DefaultsSpec) -> Route:
         below_floor=tuple(item.model for item in spec.fallbacks if not isinstance(item, str) and item.below_floor),
         cascade=None if spec.cascade is None else cascade_rules(spec.cascade),
         tier=None if spec.tier is None else tier_rules(spec.tier),
+        allow=None if (allow := spec.allow or defaults.allow) is None else allow_rules(allow),
     )
 
 

@@ -16,8 +16,11 @@ from policies.evidence import NOTHING, Arm, Evidence, Latency
 from policies.prices import Price
 from policies.rules import (
     AcceptRules,
+    AllowRules,
     BudgetRules,
     CascadeRules,
+    HedgeRules,
+    JudgeRules,
     KnnRules,
     LatencyRules,
     QualityRules,
@@ -45,7 +48,8 @@ class ModelCard:
     """What policy may know of one model group; over several deployments, the worst of each.
 
     `price` is None where nobody published one: such a model is refused for cost routing and
-    never counted as free. Windows are in tokens, None where unknown.
+    never counted as free. Windows are in tokens, None where unknown. `providers` and `regions` are those of all
+    deployments; a region is "" where nobody says.
     """
 
     group: str
@@ -56,6 +60,7 @@ class ModelCard:
     max_output_tokens: int | None
     capabilities: frozenset[Capability]
     is_simulated: bool
+    regions: tuple[str, ...] = ("",)
 
 
 Catalogue = Mapping[str, ModelCard]
@@ -130,19 +135,6 @@ class CacheRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HedgeRules:
-    """When a second call may race a first one that is late, and how often.
-
-    `after` is the share of recent times to first token that must have passed (0.95: p95), `max` the hedges of one
-    request, `budget_ratio` the most of the route's requests, and of its spend, that hedges may be.
-    """
-
-    after: float = 0.95
-    max: int = 1
-    budget_ratio: float = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One rule of a policy: which requests, which models, in which order, cached how, by when.
 
@@ -170,6 +162,7 @@ class Route:
     below_floor: tuple[str, ...] = ()
     cascade: CascadeRules | None = None
     tier: TierRules | None = None
+    allow: AllowRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +200,7 @@ class Policy:
     warming: WarmingRules | None = None
     rollout: RolloutRules | None = None
     shadow: ShadowRules | None = None
+    judge: JudgeRules | None = None
     index: RouteIndex | None = None
     text: str = field(default="", repr=False, compare=False)
 
@@ -247,7 +241,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=Tr
 
 
 Shortcoming = Literal["context_window", "capability", "no_price", "unhealthy", "below_floor", "too_slow"]
-RejectionCode = Literal["unknown_model", "not_allowed", "wrong_mode", Shortcoming]
+RejectionCode = Literal["unknown_model", "not_allowed", "wrong_mode", "not_here", Shortcoming]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ def name_problems(document: Document, groups: Collection[str] | None) -> list[Pr
                 problems.append(
                     document.problem(path, value_text(name), f"unknown alias or model; {did_you_mean(name, known)}")
                 )
-    for path, name in _shadows(_mapping(root.get("shadow"))):
+    for path, name in _asides(root):
         if groups is not None and name not in known - {REQUESTED}:
             problems.append(
                 document.problem(path, value_text(name), f"unknown alias or model; {did_you_mean(name, known)}")
@@ -71,10 +71,13 @@ def _references(path: Path, route: dict[str, object]) -> Iterator[tuple[Path, st
             yield (*path, "cascade", key), name
 
 
-def _shadows(shadow: dict[str, object]) -> Iterator[tuple[Path, str]]:
-    for index, name in enumerate(_items(shadow.get("models"))):
+def _asides(root: dict[str, object]) -> Iterator[tuple[Path, str]]:
+    for index, name in enumerate(_items(_mapping(root.get("shadow")).get("models"))):
         if isinstance(name, str):
             yield ("shadow", "models", index), name
+    judge = _mapping(root.get("judge")).get("model")
+    if isinstance(judge, str):
+        yield ("judge", "model"), judge
 
 
 def _budget_problems(document: Document, budgets: list[object], routes: list[object]) -> Iterator[Problem]:

@@ -89,7 +89,24 @@ class CascadeSpec(Spec):
     first: ModelName = Field(description="alias or group asked first")
     accept: AcceptSpec = Field(description="what its answer must pass")
     then: ModelName = Field(description="alias or group asked where it does not")
-    max_steps: Literal[2] = Field(default=2, description="answers asked for at most")
+    max_steps: Literal[2] = Field(default=2, description="answers asked for at most; there is no other choice")
+
+
+class AllowSpec(Spec):
+    """Where the text of requests may go."""
+
+    providers: list[Name] | None = Field(
+        default=None, min_length=1, description="providers that may be asked, fallbacks, hedges and copies included"
+    )
+    regions: list[Name] | None = Field(
+        default=None, min_length=1, description="regions that may be asked, as models.yaml says of its deployments"
+    )
+
+    @model_validator(mode="after")
+    def _allows_something(self) -> Self:
+        if self.providers is None and self.regions is None:
+            raise PydanticCustomError("allow", "give providers, regions or both")
+        return self
 
 
 class DeadlineRangeSpec(Spec):
@@ -201,6 +218,15 @@ class ShadowSpec(Spec):
     models: list[ModelName] = Field(min_length=1, description="aliases or groups that get the copies")
     max_concurrency: Annotated[int, Field(ge=1)] = Field(default=2, description="copies under way at once, per worker")
     limit_usd_day: Usd = Field(description="most that copies may cost a day")
+
+
+class JudgeSpec(Spec):
+    """A model that marks a share of the answers."""
+
+    model: ModelName = Field(description="alias or group that reads request and answer and gives a mark")
+    sample: Share = Field(description="share of answers that are judged, of those that teach anything")
+    max_concurrency: Annotated[int, Field(ge=1)] = Field(default=2, description="judgements at once, per worker")
+    limit_usd_day: Usd = Field(description="most that judging may cost a day")
 
 
 class WarmingSpec(Spec):

@@ -67,7 +67,6 @@ class CascadeRules:
     first: str
     then: str
     accept: AcceptRules
-    max_steps: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +75,19 @@ class TierRules:
 
     prefer: PriceTier
     deadline_gt_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeRules:
+    """When a second call may race a first one that is late, and how often.
+
+    `after` is the share of recent times to first token that must have passed (0.95: p95), `max` the hedges of one
+    request, `budget_ratio` the most of the route's requests, and of its spend, that hedges may be.
+    """
+
+    after: float = 0.95
+    max: int = 1
+    budget_ratio: float = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +147,28 @@ class ShadowRules:
     models: tuple[str, ...]
     max_concurrency: int
     limit_nanousd_day: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRules:
+    """A model that marks a share of the answers, so that their quality is known; nobody waits for it."""
+
+    model: str
+    sample: float
+    max_concurrency: int
+    limit_nanousd_day: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowRules:
+    """Where a request's text may go, fallbacks, hedges and copies included; None: anywhere.
+
+    A model group may be asked only where every deployment of it is at one of the `providers` and in one of the
+    `regions`, so that no choice within the group leads elsewhere.
+    """
+
+    providers: frozenset[str] | None = None
+    regions: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,10 @@ from pydantic_core import PydanticCustomError
 from policies.model import Dialect, OnCut
 from policies.normalisers import Normaliser
 from policies.rule_schema import (
+    AllowSpec,
     BudgetSpec,
     CascadeSpec,
+    JudgeSpec,
     LatencySpec,
     QualitySpec,
     RateLimitSpec,
@@ -193,6 +195,9 @@ class DefaultsSpec(Spec):
     max_output_tokens: Annotated[int, Field(gt=0)] | None = Field(
         default=None, description="cap on an answer's tokens, for routes without one"
     )
+    allow: AllowSpec | None = Field(
+        default=None, description="where the text of requests may go, for routes that do not say"
+    )
 
 
 class RouteSpec(Spec):
@@ -201,6 +206,9 @@ class RouteSpec(Spec):
     name: Name = Field(description="unique in the file; shown in headers and metrics")
     match: MatchSpec = Field(description="which requests; the first route that matches is taken")
     candidates: list[ModelName] = Field(min_length=1, description="aliases, groups, or requested")
+    allow: AllowSpec | None = Field(
+        default=None, description="where the text of its requests may go; defaults.allow if absent"
+    )
     objective: Annotated[
         Annotated[Literal["fixed"], Tag("fixed")] | Annotated[ObjectiveSpec, Tag("mapping")],
         Discriminator(
@@ -250,6 +258,7 @@ class PolicySpec(Spec):
     ] = Field(default=False, description="what the warmer may spend; off stops it at once")
     rollout: RolloutSpec | None = Field(default=None, description="how a new version of this file takes over")
     shadow: ShadowSpec | None = Field(default=None, description="a copy of some requests to other models")
+    judge: JudgeSpec | None = Field(default=None, description="a model that marks a share of the answers")
 
 
 def json_schema_text() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from policies.book import PolicySet
@@ -24,6 +25,7 @@ class Row:
     deadline: str
     max_output_tokens: str
     cache: str
+    also: str
 
 
 def rows(policies: PolicySet) -> tuple[Row, ...]:
@@ -44,7 +46,60 @@ def _row(policy: Policy, route: Route) -> Row:
         deadline=duration_text(route.deadline_s),
         max_output_tokens="-" if route.max_output_tokens is None else str(route.max_output_tokens),
         cache=_cache_text(route.cache, route.epoch),
+        also=", ".join(_also(route)) or "-",
     )
+
+
+def limits(policy: Policy) -> tuple[str, ...]:
+    """Return one line for each thing that a policy says of all its routes: money, limits, rollout, copies, judge."""
+    return tuple(_limits(policy))
+
+
+def _limits(policy: Policy) -> Iterator[str]:
+    for budget in policy.budgets:
+        of = f" {budget.route}" if budget.route else ""
+        then = ", then ".join(budget.on_exceed)
+        kind = "hard" if budget.is_hard else "soft"
+        most = f"{_usd(budget.limit_nanousd)} a {budget.window} ({budget.tz})"
+        yield f"budget of each {budget.scope}{of}: {most}, {kind}: {then}"
+    for rate in policy.rates:
+        each = (("requests", rate.requests_per_minute), ("tokens", rate.tokens_per_minute))
+        yield f"limit of each {rate.scope}: " + ", ".join(f"{n} {unit} a minute" for unit, n in each if n is not None)
+    if policy.sticky != "none":
+        yield f"sticky by {policy.sticky}"
+    if policy.warming is not None:
+        yield f"warming: {_usd(policy.warming.limit_nanousd_day)} a day"
+    if policy.rollout is not None:
+        steps = ", ".join(f"{step:g} %" for step in policy.rollout.steps)
+        guards = ", ".join(f"{guard.metric} ({guard.action})" for guard in policy.rollout.guards) or "none"
+        hold = duration_text(policy.rollout.hold_s)
+        yield f"a new version takes over by {steps}, each {hold} at least; guards: {guards}"
+    if policy.shadow is not None:
+        share, names = 100 * policy.shadow.sample, ", ".join(policy.shadow.models)
+        yield f"shadow: {share:g} % also to {names}, {_usd(policy.shadow.limit_nanousd_day)} a day"
+    if policy.judge is not None:
+        share, most_usd = 100 * policy.judge.sample, _usd(policy.judge.limit_nanousd_day)
+        yield f"judge: {policy.judge.model} marks {share:g} %, {most_usd} a day"
+
+
+def _usd(nanousd: int) -> str:
+    return f"{nanousd / 1e9:g} USD"
+
+
+def _also(route: Route) -> Iterator[str]:
+    if route.quality is not None:
+        yield f"floor {route.quality.floor:g} at {100 * route.quality.confidence:g} %"
+    if route.cascade is not None:
+        yield f"{route.cascade.first} first, then {route.cascade.then}"
+    if route.tier is not None and route.tier.prefer != "standard":
+        yield f"{route.tier.prefer} above {route.tier.deadline_gt_s:g} s"
+    if route.hedge is not None:
+        yield f"hedge after p{100 * route.hedge.after:g}"
+    if route.allow is not None:
+        places = sorted((*(route.allow.providers or ()), *(route.allow.regions or ())))
+        yield f"only at {', '.join(places)}"
+    if route.assemble or route.on_cut != "resume":
+        yield "complete answers only" if route.assemble else f"on_cut {route.on_cut}"
 
 
 def match_text(condition: Match) -> str:

@@ -49,6 +49,7 @@ def card_of(resolved: Resolved, *, parameters: Collection[str]) -> ModelCard:
         max_output_tokens=_count(known.get("max_output_tokens")),
         capabilities=frozenset(capabilities),
         is_simulated=deployment.backend == "simulated",
+        regions=() if deployment.backend == "simulated" else (resolved.region,),
     )
 
 
@@ -63,6 +64,7 @@ def worst(cards: Sequence[ModelCard]) -> ModelCard:
         max_output_tokens=_smallest(card.max_output_tokens for card in cards),
         capabilities=frozenset[Capability].intersection(*(card.capabilities for card in cards)),
         is_simulated=all(card.is_simulated for card in cards),
+        regions=tuple(dict.fromkeys(region for card in cards for region in card.regions)),
     )
 
 

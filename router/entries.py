@@ -28,6 +28,7 @@ _KEYLESS = frozenset(
     {"hosted_vllm", "lm_studio", "ollama", "ollama_chat", "llamafile", "bedrock", "vertex_ai", "sagemaker"}
 )
 _REFERENCE = "os.environ/"
+_REGIONS = ("region_name", "aws_region_name", "vertex_location")
 _PICKING = ("weight", "order", "rpm", "tpm")
 _NOT_OURS = ("fallback", "mock_", "retries", "callback", "_cost", "cache")
 
@@ -56,7 +57,8 @@ class LeftOut:
 class Resolved:
     """A usable entry. `listed_model` is its name in LiteLLM's price map, `info` its own model_info.
 
-    `picking` is what the Router weighs it by; `arguments` go with every call of the litellm backend.
+    `picking` is what the Router weighs it by; `arguments` go with every call of the litellm backend. `region` is where
+    its `model_info.region` or LiteLLM's own keys say that it runs, "" where neither does.
     """
 
     deployment: Deployment
@@ -65,6 +67,7 @@ class Resolved:
     picking: Mapping[str, object]
     arguments: Mapping[str, object]
     cooldown_s: float | None
+    region: str = ""
 
 
 ProviderOf = Callable[[str], tuple[str, str, str | None]]
@@ -176,6 +179,7 @@ def _resolved(entry: Entry, deployment: Deployment, *, listed_model: str, argume
         picking={key: entry.litellm_params[key] for key in _PICKING if entry.litellm_params.get(key) is not None},
         arguments=arguments,
         cooldown_s=float(cooldown) if isinstance(cooldown, int | float) else None,
+        region=_region(entry),
     )
 
 
@@ -220,6 +224,11 @@ def _listed_model(entry: Entry) -> str:
     """Return the name to look prices and limits up by: LiteLLM's `model_info.base_model`, else the model itself."""
     base_model = entry.model_info.get("base_model")
     return base_model if isinstance(base_model, str) else str(entry.litellm_params.get("model", ""))
+
+
+def _region(entry: Entry) -> str:
+    stated = (entry.model_info.get("region"), *(entry.litellm_params.get(key) for key in _REGIONS))
+    return next((text.lower() for text in stated if isinstance(text, str) and text), "")
 
 
 def _id(entry: Entry, provider: str) -> str:

@@ -18,8 +18,9 @@ ErrorKind = Literal[
     "rate_limited",  # 429
     "overloaded",  # 503, 529
     "server_error",  # any other 5xx, or an error in a 200 body or event
-    "connect",  # no connection, or reset before the headers
-    "timeout",  # connect, first token, gap or total
+    "connect",  # connection refused, or reset before the headers
+    "unreachable",  # no connection within the limit: it has not seen the request
+    "timeout",  # first token, gap or total
     "cut",  # the stream ended before its terminal event
     "malformed",  # an answer that is no answer
 ]

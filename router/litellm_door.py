@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from router.litellm_http import Body, TooLarge, body_of, connecting_within
 from router.litellm_shapes import ChunkStream, Dumpable, HttpClient, HttpResponse, LiteLLMRouter
 
 if TYPE_CHECKING:
@@ -94,24 +95,19 @@ class _OneTry(AsyncHTTPHandler):  # type: ignore[misc]
         raise litellm.httpx.ConnectError("one try: the gateway owns every retry")
 
 
-class _TooLarge(ValueError):
-    """A provider's answer is larger than anybody wants to hold."""
+class _Through(litellm.httpx.AsyncByteStream):  # type: ignore[misc]
+    """A provider's body as `body` lets it through."""
 
-
-class _Bounded(litellm.httpx.AsyncByteStream):  # type: ignore[misc]
-    """A body of at most `max_bytes`. Raises _TooLarge beyond, whatever LiteLLM makes of it."""
-
-    def __init__(self, stream: AsyncIterable[bytes], max_bytes: int) -> None:
+    def __init__(self, stream: AsyncIterable[bytes], body: Body) -> None:
         self._stream = stream
-        self._max_bytes = max_bytes
+        self.body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
         async for part in self._stream:
-            size += len(part)
-            if size > self._max_bytes:
-                raise _TooLarge(f"more than {self._max_bytes} bytes")
-            yield part
+            if passed := self.body.feed(part):
+                yield passed
+        if rest := self.body.end():
+            yield rest
 
     async def aclose(self) -> None:
         await self._stream.aclose()  # type: ignore[attr-defined]  # httpx's streams all have it
@@ -120,16 +116,15 @@ class _Bounded(litellm.httpx.AsyncByteStream):  # type: ignore[misc]
 def http_client(*, connect_s: float, read_s: float, max_bytes: int) -> HttpClient:
     """Return an HTTP client that follows no redirect: httpx would send `x-api-key` on to another host.
 
-    A body of more than `max_bytes` is refused, unless it is a stream of events.
+    A body of more than `max_bytes` is refused, unless it is a stream of events; of those, broken ones are left out.
     """
 
     async def bound(response: HttpResponse) -> None:
-        if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            response.stream = _Bounded(response.stream, max_bytes)
+        response.stream = _Through(response.stream, body_of(response.headers, max_bytes))
 
     client: HttpClient = _OneTry(
         timeout=timeout(connect_s=connect_s, read_s=read_s),
-        event_hooks={"response": [_remember, bound]},
+        event_hooks={"request": [connecting_within(connect_s)], "response": [_remember, bound]},
         follow_redirects=False,
     )
     return client
@@ -160,6 +155,11 @@ def responses() -> Iterator[list[HttpResponse]]:
         yield seen
     finally:
         _RESPONSES.reset(token)
+
+
+def malformed_events(seen: Sequence[HttpResponse]) -> int:
+    """Return how many events of these responses were left out so far, because they were no JSON."""
+    return sum(one.stream.body.malformed_events for one in seen if isinstance(one.stream, _Through))
 
 
 async def _remember(response: HttpResponse) -> None:
@@ -209,6 +209,7 @@ _EXCEPTION_OF: Final[Mapping[ErrorKind, Callable[..., Exception]]] = {
     "timeout": litellm.exceptions.Timeout,
     "overloaded": litellm.exceptions.ServiceUnavailableError,
     "connect": litellm.exceptions.ServiceUnavailableError,
+    "unreachable": litellm.exceptions.Timeout,
 }
 NO_DEPLOYMENT: Final[tuple[type[Exception], ...]] = (RouterRateLimitError, litellm.exceptions.BadRequestError)
 """What the Router raises when a group has nobody to offer."""
@@ -226,8 +227,13 @@ _KINDS: Final[tuple[tuple[type[Exception], ErrorKind], ...]] = (
     (litellm.exceptions.UnprocessableEntityError, "bad_request"),
     (litellm.exceptions.InternalServerError, "server_error"),
 )
+_BOTTOMS: Final[tuple[tuple[tuple[type[Exception], ...], ErrorKind], ...]] = (
+    ((TooLarge,), "malformed"),
+    ((litellm.httpx.ConnectTimeout, litellm.httpx.PoolTimeout), "unreachable"),
+    ((litellm.httpx.TimeoutException, litellm.exceptions.Timeout), "timeout"),
+    ((litellm.httpx.TransportError,), "connect"),
+)
 _OPENAI_ERROR: Final[type[Exception]] = litellm.exceptions.openai.OpenAIError
-_MAX_CHAIN: Final = 12
 CALL_ERRORS: Final[tuple[type[Exception], ...]] = (
     _OPENAI_ERROR,  # the base of every exception that LiteLLM means to raise
     litellm.httpx.HTTPError,
@@ -245,12 +251,9 @@ def kind_of(error: Exception) -> ErrorKind:
     LiteLLM calls every surprise of its own an APIConnectionError: without a broken connection below it is "malformed".
     """
     below = tuple(_chain(error))
-    if any(isinstance(one, _TooLarge) for one in below):
-        return "malformed"
-    if any(isinstance(one, litellm.httpx.TimeoutException | litellm.exceptions.Timeout) for one in below):
-        return "timeout"
-    if any(isinstance(one, litellm.httpx.TransportError) for one in below):
-        return "connect"
+    for bottom, kind in _BOTTOMS:
+        if any(isinstance(one, bottom) for one in below):
+            return kind
     for known, kind in _KINDS:
         if isinstance(error, known):
             return kind
@@ -259,7 +262,7 @@ def kind_of(error: Exception) -> ErrorKind:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    for _ in range(_MAX_CHAIN):
+    for _ in range(12):
         if error is None:
             return
         yield error

@@ -17,6 +17,7 @@ _STEPS: Mapping[ErrorKind, Step] = {
     "context_length": "next_model",
     "auth": "next",
     "not_found": "next",
+    "unreachable": "next",
     "timeout": "next",
     "malformed": "next",
     "rate_limited": "retry",

@@ -20,9 +20,10 @@ USAGE = {"input_tokens": 7, "output_tokens": 4, "cache_read_input_tokens": 20, "
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """One answer. `cut_after` drops the connection after so many events, `end_after` ends it as if all were well,
-    `hang_after` sends no more, `error_after` sends an error event instead; `silent` never answers, `reset` breaks off
-    before the headers. `body` replaces the generated one, streamed or not; `drip_s` waits after every event or twenty
-    bytes of an unstreamed body; `is_endless` repeats the text for ever.
+    `hang_after` sends no more, `error_after` sends an error event instead, `malformed_at` a broken event before it;
+    of an unstreamed body `cut_after` sends half, `hang_after` the headers alone. `silent` never answers, `reset` breaks
+    off before the headers. `body` replaces the generated one, streamed or not; `drip_s` waits after every event or
+    twenty bytes of an unstreamed body; `is_endless` repeats the text for ever.
     """
 
     status: int = 200
@@ -34,6 +35,8 @@ class Reply:
     end_after: int | None = None
     hang_after: int | None = None
     error_after: int | None = None
+    malformed_at: int | None = None
+    malformed_event: str = 'event: content_block_delta\ndata: {"type": "content_block_delta", "ind\n\n'
     silent: bool = False
     reset: bool = False
     body: str | None = None
@@ -162,6 +165,10 @@ class AnthropicProvider:
         lines = [f"HTTP/1.1 {reply.status} X", f"Content-Length: {len(encoded)}", "Content-Type: application/json"]
         lines += ["Connection: close", *(f"{name}: {value}" for name, value in reply.headers.items())]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        if reply.hang_after is not None:
+            await asyncio.Event().wait()
+        if reply.cut_after is not None:
+            encoded = encoded[: len(encoded) // 2]
         size = 20 if reply.drip_s else max(1, len(encoded))
         for start in range(0, len(encoded), size):
             writer.write(encoded[start : start + size])
@@ -180,15 +187,21 @@ class AnthropicProvider:
                 return
             if number == reply.end_after:
                 break
+            if number == reply.malformed_at:
+                await _send_chunk(writer, reply.malformed_event.encode())
             if number == reply.error_after:
                 event = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
             data = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
-            writer.write(b"%x\r\n%b\r\n" % (len(data), data))
-            await writer.drain()
+            await _send_chunk(writer, data)
             await asyncio.sleep(reply.drip_s)
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         writer.close()
+
+
+async def _send_chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+    await writer.drain()
 
 
 def _message(reply: Reply) -> dict[str, object]:

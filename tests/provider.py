@@ -77,15 +77,15 @@ class ScriptedProvider:
         self.requests.clear()
 
     async def wait_for_requests(self, count: int) -> None:
-        """Return once `count` requests have arrived; TimeoutError after 10 s."""
-        async with asyncio.timeout(10):
+        """Return once `count` requests have arrived; TimeoutError after 30 s."""
+        async with asyncio.timeout(30):
             while len(self.requests) < count:
                 self._arrived.clear()
                 await self._arrived.wait()
 
     async def wait_for_hang_up(self, index: int = 0) -> None:
-        """Return once the client of request `index` has left before the answer's end; TimeoutError after 10 s."""
-        async with asyncio.timeout(10):
+        """Return once the client of request `index` has left before the answer's end; TimeoutError after 30 s."""
+        async with asyncio.timeout(30):
             await self.requests[index].hung_up.wait()
 
     async def __aenter__(self) -> Self:

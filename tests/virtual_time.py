@@ -7,9 +7,10 @@ import asyncio
 import json
 import random
 import selectors
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 
-from policies.model import CacheRules, HedgeRules, Plan
+from policies.model import CacheRules, Plan
+from policies.rules import HedgeRules
 from router.attempts import Attempts, Limits
 from router.ports import Backend
 from router.types import AttemptRecord, Call, ChatRequest, Finished, Opened, Streamed, Whole
@@ -57,6 +58,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._leaping.elapsed_s
+
+
+def in_virtual_time(waiting: Coroutine[None, None, None]) -> None:
+    """Run it where no machine is too slow."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(waiting)
 
 
 class LoopClock:

@@ -41,6 +41,7 @@ class Bin(msgspec.Struct, kw_only=True):
 class Open(msgspec.Struct, frozen=True, kw_only=True):
     """A prediction whose time is not over: the predictor's word and what was given out."""
 
+    from_s: float
     until_s: float
     said: float
     given: float
@@ -87,16 +88,16 @@ class Calibration(msgspec.Struct, kw_only=True):
         share = (said - _MIDDLES[place - 1]) / (_MIDDLES[place] - _MIDDLES[place - 1])
         return curve[place - 1] + share * (curve[place] - curve[place - 1])
 
-    def expect(self, target: str, *, said: float, given: float, until_s: float) -> None:
-        """Watch for `target` until then. One that is watched already goes on as it was."""
+    def expect(self, target: str, expected: Open) -> None:
+        """Watch for `target`. One that is watched already goes on as it was."""
         if target not in self.open and len(self.open) < _MOST_OPEN:
-            self.open[target] = Open(until_s=until_s, said=said, given=given)
+            self.open[target] = expected
 
     def saw(self, targets: Sequence[str], at_s: float) -> None:
         """Tell what was asked."""
         for target in targets:
             found = self.open.get(target)
-            if found is not None and at_s <= found.until_s:
+            if found is not None and found.from_s <= at_s <= found.until_s:
                 del self.open[target]
                 self._settle(found, came=True)
 

@@ -17,6 +17,7 @@ from warmer.trials import Trial, TrialKind
 from warmer.types import PredictorName, Quote, Terms
 
 _DATED: frozenset[PredictorName] = frozenset({"schedule", "announced"})
+_RECURRING: frozenset[PredictorName] = frozenset({"popularity", "refresh_ahead"})
 _MOST_FRESH = 0.1
 """An answer with more of its time left than this share is fresh, and is not made anew."""
 
@@ -48,7 +49,9 @@ class Priced:
             kind=kind,
             at_s=now_s,
             until_s=now_s + choice.ttl_s,
+            due_s=min(now_s + choice.ttl_s, max(now_s, prediction.until_s)),
             shadow_until_s=max(now_s, self.quote.fresh_until_s) if choice.level == "answer" else now_s,
+            real_until_s=now_s + choice.ttl_s,
             cost_nanousd=choice.cost_nanousd,
             saves_nanousd=choice.saves_nanousd,
             saves_wait_s=choice.saves_wait_s,
@@ -79,6 +82,7 @@ def priced(scored: Scored, quote: Quote, terms: Terms, now_s: float) -> Priced |
         horizon_s=prediction.until_s - now_s,
         due_in_s=prediction.due_at_s - now_s,
         is_dated=prediction.predictor in _DATED,
+        is_recurring=prediction.predictor in _RECURRING,
     )
     choice = best(chance, quote, level=prediction.level, wait_value_nanousd=terms.wait_value_nanousd)
     return "not_worth" if choice is None else Priced(scored=scored, quote=quote, choice=choice)

@@ -2,6 +2,10 @@
 
 With fill-on-miss a useful warm saves exactly one miss. So gain = p·(live + wait·value) - warm: at full price and with
 no value for waiting it is never above zero, and nothing is chosen.
+
+Where requests recur, a miss buys something too: an answer that is good from the request on, not from the warm on. With
+x = λ·ttl = -ln(1 - p) an answer lasts ttl + 1/λ where requests have it made, and ttl where warms do: a warm removes
+x / (1 + x) misses in the long run, less than p. At half price it pays from p = 0.63 on, not from 0.5.
 """
 
 from __future__ import annotations
@@ -14,12 +18,14 @@ from warmer.types import Level, Quote
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chance:
-    """An answer is wanted with `probability` in the `horizon_s` from now; at a known time (`is_dated`), or any time."""
+    """An answer is wanted with `probability` in the `horizon_s` from now; at a known time (`is_dated`), or any
+    time; again and again (`is_recurring`), or once."""
 
     probability: float
     horizon_s: float
     due_in_s: float = 0.0
     is_dated: bool = False
+    is_recurring: bool = False
 
     def within(self, span_s: float) -> float:
         """Return the chance that it is wanted in the next `span_s`: at a constant rate, unless the time is known."""
@@ -32,6 +38,20 @@ class Chance:
         if self.probability >= 1.0:
             return 1.0
         return -math.expm1(math.log1p(-self.probability) * span_s / self.horizon_s)
+
+    def removed(self, span_s: float) -> float:
+        """Return the misses that an answer which is good for `span_s` removes."""
+        probability = self.within(span_s)
+        if not self.is_recurring or probability >= 1.0:
+            return probability
+        expected = -math.log1p(-probability)
+        return expected / (1.0 + expected)
+
+    def break_even(self, ratio: float) -> float:
+        """Return the chance at which a warm at this price ratio is worth nothing; 1 where none is enough."""
+        if ratio >= 1.0:
+            return 1.0
+        return -math.expm1(-ratio / (1.0 - ratio)) if self.is_recurring else ratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +79,15 @@ class Choice:
 def answer(chance: Chance, quote: Quote, *, wait_value_nanousd: int) -> Choice:
     """Return what making the whole answer comes to; `wait_value_nanousd` is of a second."""
     worth = quote.live_nanousd + wait_value_nanousd * quote.wait_s
-    probability = chance.within(quote.ttl_s)
     return Choice(
         level="answer",
-        probability=probability,
+        probability=chance.within(quote.ttl_s),
         cost_nanousd=quote.warm_nanousd,
         saves_nanousd=quote.live_nanousd,
         saves_wait_s=quote.wait_s,
         ttl_s=quote.ttl_s,
-        gain_nanousd=probability * worth - quote.warm_nanousd,
-        ratio=_ratio(quote.warm_nanousd, worth),
+        gain_nanousd=chance.removed(quote.ttl_s) * worth - quote.warm_nanousd,
+        ratio=chance.break_even(_ratio(quote.warm_nanousd, worth)),
     )
 
 

@@ -3,24 +3,26 @@ anything.
 
 Two measurements that share nothing but the requests. **Shadow**: each warm against the cache without it (trials.py).
 **Hold-out**: keys chosen by chance that are never warmed; what would have been warmed of them, and whether somebody
-then had to wait. Shares have Wilson's intervals, their differences Newcombe's, sums and means the Poisson bootstrap
-over keys; all 95 %.
+then had to wait. All intervals are of 95 %: shares have Wilson's, their differences Newcombe's, the others come from a
+Poisson bootstrap: of warms over days of a key (where one key is most of the traffic, keys would say nothing), of
+requests inside and outside the hold-out over keys, since keys were dealt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from warmer.calibration import Reliability
 from warmer.figures import Figures, Holdout, PredictorFigures
 from warmer.intervals import Sums, difference, wilson
-from warmer.trials import Trial, Trials
+from warmer.trials import Ended, Trial, Trials
 from warmer.types import PREDICTOR_NAMES, START, Event, Position, PredictorName
 
 _WANTED = 4096
 _NS = 1e-9
+_DAY_S = 86_400.0
 
 
 class Tally(msgspec.Struct, kw_only=True):
@@ -45,8 +47,8 @@ class Tally(msgspec.Struct, kw_only=True):
             self.cost_nanousd += trial.cost_nanousd
 
     def resolve(self, trial: Trial) -> None:
-        """Count whether it was useful."""
-        useful = bool(trial.is_useful)
+        """Count whether it was useful in time."""
+        useful = trial.is_useful is True
         if trial.kind == "warm":
             self.resolved += 1
             self.useful += useful
@@ -58,17 +60,23 @@ class Tally(msgspec.Struct, kw_only=True):
             self.paper += 1
             self.paper_useful += useful
 
+    def came_late(self, trial: Trial) -> None:
+        """Count that what was held useless became useful after all."""
+        if trial.kind == "warm":
+            self.useful += 1
+            self.wasted_nanousd -= trial.cost_nanousd
+
     def close(self, trial: Trial) -> None:
         """Count what it came to in the end."""
         self.sums.add(
-            trial.name,
+            f"{trial.name} {int(trial.at_s // _DAY_S)}",
             closed=1.0,
             removed=trial.removed,
             saved=trial.saved_nanousd * _NS,
             net=(trial.saved_nanousd - trial.cost_nanousd) * _NS,
             wait=trial.saved_wait_s,
-            lead=trial.lead_s if trial.is_useful else 0.0,
-            useful=float(bool(trial.is_useful)),
+            lead=trial.lead_s if trial.is_useful is True else 0.0,
+            useful=float(trial.is_useful is True),
         )
 
 
@@ -90,8 +98,8 @@ class Evaluation(msgspec.Struct, kw_only=True):
     wanted: dict[str, bool] = msgspec.field(default_factory=dict)
     arms: Sums = msgspec.field(default_factory=Sums)
 
-    def saw(self, event: Event) -> Trial | None:
-        """Count a request; return the trial that is found useful by it."""
+    def saw(self, event: Event) -> Sequence[Trial]:
+        """Count a request; return the trials that are found useful by it, in time."""
         self.since_s = self.since_s or event.at_s
         self.requests += 1
         origin = "miss" if not event.was_hit else event.warmed_by or "user"
@@ -105,31 +113,27 @@ class Evaluation(msgspec.Struct, kw_only=True):
         if is_held is not None:
             arm = "held" if is_held else "open"
             self.arms.add(name, **{f"{arm} requests": 1.0, f"{arm} misses": float(not event.was_hit)})
-        found = self.trials.saw(event)
-        if found is not None:
-            self._tally(found.predictor).resolve(found)
-        return found
+        return self._count(self.trials.saw(event))
 
-    def start(self, trial: Trial) -> list[Trial]:
+    def start(self, trial: Trial) -> Sequence[Trial]:
         """Follow `trial`; return those that are found useless because it takes their place."""
         self._want(trial)
         self._tally(trial.predictor).started(trial)
-        useless, closed = self.trials.start(trial)
-        self._finish(useless, closed)
-        return useless
+        return self._count(self.trials.start(trial))
 
-    def expire(self, now_s: float) -> list[Trial]:
+    def expire(self, now_s: float) -> Sequence[Trial]:
         """Return the trials that are found useless now."""
-        useless, closed = self.trials.expire(now_s)
-        self._finish(useless, closed)
-        return useless
+        return self._count(self.trials.expire(now_s))
 
-    def _finish(self, useless: list[Trial], closed: list[Trial]) -> None:
-        for trial in useless:
+    def _count(self, ended: Ended) -> Sequence[Trial]:
+        resolved = (*ended.useful, *ended.useless)
+        for trial in resolved:
             self._tally(trial.predictor).resolve(trial)
-        for trial in closed:
-            if trial.kind == "warm":
-                self._tally(trial.predictor).close(trial)
+        for trial in ended.late:
+            self._tally(trial.predictor).came_late(trial)
+        for trial in ended.closed:
+            self._tally(trial.predictor).close(trial)
+        return resolved
 
     def _want(self, trial: Trial) -> None:
         if trial.kind == "paper" or trial.level == "prefix":
@@ -144,7 +148,8 @@ class Evaluation(msgspec.Struct, kw_only=True):
     def figures(self, now_s: float, reliability: Mapping[PredictorName, Reliability]) -> Figures:
         """Return all of it, for metrics and reports."""
         names = [name for name in PREDICTOR_NAMES if name in self.tallies or name in reliability]
-        rows = tuple(_row(name, self.tallies.get(name, Tally()), reliability.get(name)) for name in names)
+        so_far = self._so_far()
+        rows = tuple(_row(name, so_far.get(name, Tally()), reliability.get(name)) for name in names)
         misses = self.by_origin.get("miss", 0)
         hits = self.requests - misses
         return Figures(
@@ -155,9 +160,16 @@ class Evaluation(msgspec.Struct, kw_only=True):
             hit_wait_s=self.hit_waited_s / hits if hits else 0.0,
             miss_wait_s=self.miss_waited_s / misses if misses else 0.0,
             predictors=rows,
-            total=_row("all", merged(list(self.tallies.values())), None),
+            total=_row("all", merged(list(so_far.values())), None),
             holdout=self._holdout(),
         )
+
+    def _so_far(self) -> dict[str, Tally]:
+        """Return the counts with what warms whose time is not over have come to until now."""
+        found = {name: merged([tally]) for name, tally in self.tallies.items()}
+        for trial in self.trials.warms.values():
+            found.setdefault(trial.predictor, Tally()).close(trial)
+        return found
 
     def _holdout(self) -> Holdout:
         def misses(arm: str) -> Callable[[Callable[[str], float]], float | None]:

@@ -18,7 +18,8 @@ class PredictorFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     `precision` is their share of useful ones; `precision_held` the same of keys held out, which nobody warmed, and the
     difference of both says whether the first is to be believed; `precision_watched` is of what was not warmed for other
-    reasons. Misses removed and money are of warms whose time is over.
+    reasons. Useful means by the time that was predicted, or later. Misses removed and money are what came of all warms
+    so far, also of those whose time is not over.
     """
 
     name: str

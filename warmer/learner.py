@@ -12,7 +12,7 @@ import msgspec
 
 from warmer.admission import Admission
 from warmer.budget import Spent
-from warmer.calibration import Calibration, Reliability
+from warmer.calibration import Calibration, Open, Reliability
 from warmer.judge import Judge, new_judge
 from warmer.ports import Predictor
 from warmer.results import Standing
@@ -38,12 +38,15 @@ VERSION = 1
 _MOST_FRESH = 4096
 _MOST_ANNOUNCED = 1024
 _SURE = 0.975
-"""What an announcement counts for until outcomes say otherwise."""
+_IMAGINED = 4.0
+"""What an announcement counts for until outcomes say otherwise, and how many outcomes that is worth."""
+_SOONEST_S = 30.0
 
 
 class Announced(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client said will be wanted; `like` is empty for a Known request, `key` for a Written one."""
+    """What a client said at `at_s` will be wanted; `like` is empty for a Known request, `key` for a Written one."""
 
+    at_s: float
     due_at_s: float
     until_s: float
     level: Level
@@ -53,8 +56,14 @@ class Announced(msgspec.Struct, frozen=True, kw_only=True):
     about: str = ""
     attachment: str = ""
 
-    def prediction(self, tenant: str) -> Prediction:
-        """Return it as a prediction."""
+    def prediction(self, tenant: str, *, now_s: float, comes: float) -> Prediction:
+        """Return it as a prediction, where a share of `comes` of such announcements comes true.
+
+        Half of those come by the time that was said, and later the others, by a log-logistic law: what has not come
+        long after its time is ever less likely to.
+        """
+        overdue = (now_s - self.at_s) / max(_SOONEST_S, self.due_at_s - self.at_s)
+        still = comes / (1.0 + max(0.0, overdue) ** 2)
         recipe: Recipe = Known(key=self.key)
         if self.like:
             recipe = Written(like=self.like, question=self.question, about=self.about)
@@ -62,18 +71,19 @@ class Announced(msgspec.Struct, frozen=True, kw_only=True):
             tenant=tenant,
             recipe=recipe,
             predictor="announced",
-            probability=_SURE,
-            due_at_s=self.due_at_s,
+            probability=still / (still + 1.0 - comes),
+            due_at_s=max(now_s, self.due_at_s),
             until_s=self.until_s,
             level=self.level,
             attachment=self.attachment,
         )
 
 
-def announced_of(one: Announcement) -> Announced:
+def announced_of(one: Announcement, at_s: float) -> Announced:
     """Return an announcement as it is kept."""
     recipe = one.recipe
     return Announced(
+        at_s=at_s,
         due_at_s=one.due_at_s,
         until_s=one.until_s,
         level=one.level,
@@ -135,6 +145,8 @@ class Learner:
         targets = targets_of(event)
         for calibration in learnt.calibrations.values():
             calibration.saw(targets, event.at_s)
+        for target in targets:
+            self.done(target)
         if event.ttl_s > 0:
             self.keep(event.key, event.at_s - event.age_s + event.ttl_s)
         learnt.admission.asked(event.key)
@@ -151,8 +163,8 @@ class Learner:
             del fresh[next(iter(fresh))]
 
     def announce(self, announced: Announced) -> bool:
-        """Take what a client says; saying it again changes nothing. False where there are too many already."""
-        name = target_of(announced.prediction(self.tenant))
+        """Take what a client says; said again, it counts from then on. False where there are too many already."""
+        name = target_of(announced.prediction(self.tenant, now_s=announced.at_s, comes=_SURE))
         ones = self.learnt.announced
         if name not in ones and len(ones) >= _MOST_ANNOUNCED:
             return False
@@ -160,7 +172,7 @@ class Learner:
         return True
 
     def done(self, target: str) -> None:
-        """Forget an announcement that has been dealt with; whether it was right is still watched."""
+        """Forget an announcement that has come true, or been dealt with; whether it was right is still watched."""
         self.learnt.announced.pop(target, None)
 
     def predict(self, now_s: float) -> Sequence[Scored]:
@@ -170,7 +182,8 @@ class Learner:
             calibration.expire(now_s)
         for target in [target for target, one in learnt.announced.items() if one.until_s < now_s]:
             del learnt.announced[target]
-        said = [one.prediction(self.tenant) for one in learnt.announced.values()]
+        comes = self._comes()
+        said = [one.prediction(self.tenant, now_s=now_s, comes=comes) for one in learnt.announced.values()]
         for predictor in self._predictors.values():
             said.extend(predictor.predict(now_s, learnt.fresh_until_s))
         best: dict[str, Scored] = {}
@@ -181,6 +194,11 @@ class Learner:
                 best[scored.target] = scored
         return sorted(best.values(), key=lambda one: -one.probability)
 
+    def _comes(self) -> float:
+        """Return the share of announcements that come true; never all of them."""
+        found = self.learnt.calibrations.get("announced answer", Calibration())
+        return min(_SURE, (found.came + _IMAGINED * _SURE) / (found.n + _IMAGINED))
+
     def _score(self, prediction: Prediction) -> Scored:
         name = f"{prediction.predictor} {prediction.level}"
         calibration = self.learnt.calibrations.get(name)
@@ -188,7 +206,9 @@ class Learner:
             calibration = self.learnt.calibrations[name] = Calibration()
         target, said = target_of(prediction), prediction.probability
         given = calibration.chance(said)
-        calibration.expect(target, said=said, given=given, until_s=prediction.until_s)
+
+        opened = Open(from_s=prediction.from_s, until_s=prediction.until_s, said=said, given=given)
+        calibration.expect(target, opened)
         return Scored(prediction=prediction, target=target, probability=given)
 
     def judge(self, predictor: PredictorName, level: Level) -> Judge:
@@ -202,7 +222,7 @@ class Learner:
     def learn_outcome(self, trial: Trial) -> None:
         """Tell what became of a warm, or of what was only watched."""
         judge = self.judge(trial.predictor, trial.level)
-        judge.outcome(useful=bool(trial.is_useful), was_warmed=trial.kind == "warm")
+        judge.outcome(useful=trial.is_useful is True, was_warmed=trial.kind == "warm")
 
     def reliability(self) -> dict[PredictorName, Reliability]:
         """Return how good the chances of answers are that this tenant's predictors give."""

@@ -12,6 +12,7 @@ from warmer.types import Terms
 
 _DECLINED = 4096
 _DECLINED_S = 600.0
+_BRIEF_S = 60.0
 _LEAST_CHANCE = 0.02
 _SURER = 1.1
 """What is so much more probable than when it was declined is priced again at once."""
@@ -41,13 +42,15 @@ class Pricing:
             quote = await self._asker.quote(learner.tenant, scored.prediction.recipe)
             result = "unknown" if quote is None else priced(scored, quote, terms, now_s)
             if isinstance(result, Priced):
-                if not trials.is_busy(result.name, now_s):
+                if not trials.has_prefix(result.name, now_s):
                     found.append(result)
                 continue
             until_s = now_s + _DECLINED_S
             if quote is not None and result == "fresh":
                 learner.keep(quote.key, quote.fresh_until_s)
                 until_s = min(until_s, quote.fresh_until_s)
+                if quote.fresh_until_s >= scored.prediction.until_s:
+                    learner.done(scored.target)
             self.decline(learner.tenant, scored.target, until_s=until_s, probability=scored.probability)
             considered.append(considered_as(scored, result, key="" if quote is None else quote.key))
         return found, considered
@@ -63,9 +66,10 @@ class Pricing:
         if len(self._declined) > _DECLINED:
             del self._declined[next(iter(self._declined))]
 
-    def put_off(self, learner: Learner, scored: Scored, now_s: float) -> None:
-        """Let what could not be asked, or was not kept, alone for a while."""
-        self.decline(learner.tenant, scored.target, until_s=now_s + _DECLINED_S, probability=1.0)
+    def put_off(self, learner: Learner, scored: Scored, now_s: float, *, is_brief: bool = False) -> None:
+        """Let what could not be asked, or was not kept, alone for a while; briefly where that may soon be different."""
+        until_s = now_s + (_BRIEF_S if is_brief else _DECLINED_S)
+        self.decline(learner.tenant, scored.target, until_s=until_s, probability=1.0)
 
 
 def considered_as(scored: Scored, result: Result, *, key: str, cost_nanousd: int = 0) -> Considered:

@@ -19,7 +19,7 @@ class Situation(msgspec.Struct, kw_only=True):
 
 
 class Transitions(msgspec.Struct, kw_only=True):
-    """At most `capacity` situations with `fanout` followers each; the rarest make room."""
+    """About `capacity` situations with `fanout` followers each; the rarest make room, a fifth of them at once."""
 
     capacity: int = 1024
     fanout: int = 48
@@ -29,8 +29,10 @@ class Transitions(msgspec.Struct, kw_only=True):
         """Count that `situation` arose."""
         found = self.situations.get(situation)
         if found is None:
-            if len(self.situations) >= self.capacity:
-                del self.situations[min(self.situations, key=lambda one: self.situations[one].times)]
+            if len(self.situations) >= self.capacity + self.capacity // 4:
+                rare = sorted(self.situations, key=lambda one: self.situations[one].times)[: -self.capacity]
+                for one in rare:
+                    del self.situations[one]
             found = self.situations[situation] = Situation()
         found.times += 1.0
         if found.times > _MOST_COUNT:

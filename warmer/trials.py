@@ -8,6 +8,7 @@ not.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -22,8 +23,10 @@ _MOST = 4096
 class Trial(msgspec.Struct, kw_only=True):
     """One warm, or what would have been one, and what came of it. `name` is the tenant and its key, or transcript.
 
-    `shadow_until_s` is the counterfactual freshness; `is_useful` is None as long as both may be. `cost_nanousd` is
-    what was paid, or would have been; `saves_nanousd` and `saves_wait_s` were quoted for one miss.
+    `real_until_s` is until when the key is fresh, `shadow_until_s` until when it would be. It is useless if nobody
+    wanted it by `due_s`, as was predicted; until then `is_useful` is None, and while it is good (`until_s`) a warm can
+    still become useful late. `cost_nanousd` is what was paid, or would have been; `saves_nanousd` and `saves_wait_s`
+    were quoted for one miss.
     """
 
     name: str
@@ -33,7 +36,9 @@ class Trial(msgspec.Struct, kw_only=True):
     kind: TrialKind
     at_s: float
     until_s: float
+    due_s: float
     shadow_until_s: float
+    real_until_s: float
     cost_nanousd: int
     saves_nanousd: int
     saves_wait_s: float
@@ -44,87 +49,120 @@ class Trial(msgspec.Struct, kw_only=True):
     lead_s: float = 0.0
 
 
-class Trials(msgspec.Struct, kw_only=True):
-    """The trials whose time is not over, by name; the oldest are closed beyond 4,096."""
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed: those found useful (late or not) or useless, and those whose time is over."""
 
-    open: dict[str, Trial] = msgspec.field(default_factory=dict)
+    useful: tuple[Trial, ...] = ()
+    late: tuple[Trial, ...] = ()
+    useless: tuple[Trial, ...] = ()
+    closed: tuple[Trial, ...] = ()
+
+
+class Trials(msgspec.Struct, kw_only=True):
+    """The trials whose time is not over, by name: one warm, and one watched trial a predictor; 4,096 names of each."""
+
+    warms: dict[str, Trial] = msgspec.field(default_factory=dict)
+    watched: dict[str, dict[str, Trial]] = msgspec.field(default_factory=dict)
     next_end_s: float = 0.0
 
-    def start(self, trial: Trial) -> tuple[list[Trial], list[Trial]]:
-        """Follow `trial`; return those that are found useless, and those closed, because it takes their place.
+    def start(self, trial: Trial) -> Ended:
+        """Follow `trial`; the oldest make room.
 
-        A second warm of a key takes over the shadow.
+        A second warm of a key takes over the first one's shadow. What was watched of it is dropped without an outcome:
+        nobody will know now.
         """
+        self.next_end_s = min(self.next_end_s or trial.due_s, trial.due_s)
+        if trial.kind != "warm":
+            self.watched.setdefault(trial.name, {})[trial.predictor] = trial
+            if len(self.watched) > _MOST:
+                del self.watched[next(iter(self.watched))]
+            return Ended()
+        self.watched.pop(trial.name, None)
         closed = []
-        before = self.open.pop(trial.name, None)
+        before = self.warms.pop(trial.name, None)
         if before is not None:
-            if before.kind == trial.kind == "warm" and before.level == trial.level == "answer":
+            if before.level == trial.level == "answer":
                 trial.shadow_until_s = before.shadow_until_s
             closed.append(before)
-        elif len(self.open) >= _MOST:
-            closed.append(self.open.pop(next(iter(self.open))))
-        self.open[trial.name] = trial
-        self.next_end_s = min(self.next_end_s or trial.until_s, trial.until_s)
-        useless = [one for one in closed if one.is_useful is None]
-        for one in useless:
-            one.is_useful = False
-        return useless, closed
+        elif len(self.warms) >= _MOST:
+            closed.append(self.warms.pop(next(iter(self.warms))))
+        self.warms[trial.name] = trial
+        return Ended(useless=_fail(one for one in closed if one.is_useful is None), closed=tuple(closed))
 
-    def is_busy(self, name: str, now_s: float) -> bool:
-        """Return whether there would be something good under that name now, or is and nobody else says so: a prefix."""
-        found = self.open.get(name)
-        return found is not None and found.until_s > now_s and (found.kind != "warm" or found.level == "prefix")
+    def is_watched(self, name: str, predictor: PredictorName, now_s: float) -> bool:
+        """Return whether what that predictor would have warmed there is being watched, so that it counts once."""
+        watched = self.watched.get(name, {}).get(predictor)
+        return watched is not None and watched.until_s > now_s and watched.is_useful is None
+
+    def has_prefix(self, name: str, now_s: float) -> bool:
+        """Return whether a prefix was warmed under that name that still lasts: no quote tells of it."""
+        warm = self.warms.get(name)
+        return warm is not None and warm.level == "prefix" and warm.until_s > now_s
 
     def is_warm(self, name: str, now_s: float) -> bool:
-        """Return whether what was warmed under that name is still followed, so that nothing may take its place."""
-        found = self.open.get(name)
-        return found is not None and found.until_s > now_s and found.kind == "warm"
+        """Return whether something was warmed under that name that is still good."""
+        warm = self.warms.get(name)
+        return warm is not None and warm.until_s > now_s
 
-    def saw(self, event: Event) -> Trial | None:
-        """Tell of a request; return the trial that is found useful by it."""
-        found = None
-        trial = self.open.get(f"{event.tenant} {event.key}")
-        if trial is not None and _judge(trial, event):
-            found = trial
+    def saw(self, event: Event) -> Ended:
+        """Tell of a request."""
+        names = [f"{event.tenant} {event.key}"]
         if event.attachment and event.kind == "chat":
-            trial = self.open.get(f"{event.tenant} about {event.attachment}")
-            if trial is not None and _judge(trial, event):
-                found = trial
-        return found
+            names.append(f"{event.tenant} about {event.attachment}")
+        useful: list[Trial] = []
+        late: list[Trial] = []
+        for name in names:
+            warm = self.warms.get(name)
+            found = [*self.watched.get(name, {}).values(), *([warm] if warm is not None else [])]
+            for trial in found:
+                before = trial.is_useful
+                if event.at_s >= trial.at_s and before is not True and _judge(trial, event):
+                    (useful if before is None else late).append(trial)
+                elif before is True:
+                    _judge(trial, event)
+        return Ended(useful=tuple(useful), late=tuple(late))
 
-    def expire(self, now_s: float) -> tuple[list[Trial], list[Trial]]:
-        """Return those found useless since they ended, and those closed: their shadow is over too."""
+    def expire(self, now_s: float) -> Ended:
+        """Tell how late it is."""
         if not self.next_end_s or now_s < self.next_end_s:
-            return [], []
-        useless, closed = [], []
-        for trial in self.open.values():
-            if trial.is_useful is None and now_s > trial.until_s:
-                trial.is_useful = False
-                useless.append(trial)
-            if now_s > _end_s(trial):
-                closed.append(trial)
+            return Ended()
+        trials = [*self.warms.values(), *(one for ones in self.watched.values() for one in ones.values())]
+        useless = _fail(one for one in trials if one.is_useful is None and now_s > one.due_s)
+        closed = tuple(one for one in self.warms.values() if now_s > _end_s(one))
         for trial in closed:
-            del self.open[trial.name]
-        ends = [one.until_s if one.is_useful is None else _end_s(one) for one in self.open.values()]
-        self.next_end_s = min(ends, default=0.0)
-        return useless, closed
+            del self.warms[trial.name]
+        for name in list(self.watched):
+            ones = {by: one for by, one in self.watched[name].items() if now_s <= one.until_s}
+            self.watched[name] = ones
+            if not ones:
+                del self.watched[name]
+        left = [*self.warms.values(), *(one for ones in self.watched.values() for one in ones.values())]
+        self.next_end_s = min((one.due_s if one.is_useful is None else _end_s(one) for one in left), default=0.0)
+        return Ended(useless=useless, closed=closed)
+
+
+def _fail(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    found = tuple(trials)
+    for trial in found:
+        trial.is_useful = False
+    return found
 
 
 def _end_s(trial: Trial) -> float:
     if trial.kind == "warm" and trial.level == "answer":
-        return max(trial.until_s, trial.shadow_until_s)
+        return max(trial.real_until_s, trial.shadow_until_s)  # then the key is as if it had never been warmed
     return trial.until_s
 
 
 def _judge(trial: Trial, event: Event) -> bool:
     """Count what `event` says; return whether it makes the trial useful."""
-    if event.at_s < trial.at_s:
-        return False
     if trial.kind == "warm" and trial.level == "answer":
         return _against_shadow(trial, event)
     is_miss_in_time = not event.was_hit and trial.shadow_until_s <= event.at_s <= trial.until_s
-    if trial.is_useful is not None or not is_miss_in_time:
+    if trial.is_useful is True or not is_miss_in_time:
         return False
+    if trial.kind != "warm" and trial.is_useful is False:
+        return False  # too late for what is only watched
     trial.is_useful = True
     trial.lead_s = event.at_s - trial.at_s
     if trial.kind == "warm":
@@ -136,13 +174,15 @@ def _against_shadow(trial: Trial, event: Event) -> bool:
     shadow_misses = event.at_s > trial.shadow_until_s
     if shadow_misses:
         trial.shadow_until_s = event.at_s + event.ttl_s
+    if not event.was_hit:
+        trial.real_until_s = event.at_s + event.ttl_s
     change = int(shadow_misses) - int(not event.was_hit)
     if not change:
         return False
     trial.removed += change
     trial.saved_nanousd += change * trial.saves_nanousd
     trial.saved_wait_s += max(0.0, trial.saves_wait_s - event.waited_s) if change > 0 else -event.waited_s
-    if change < 0 or trial.is_useful is not None or event.at_s > trial.until_s:
+    if change < 0 or trial.is_useful is True or event.at_s > trial.until_s:
         return False
     trial.is_useful = True
     trial.lead_s = event.at_s - trial.at_s

@@ -100,6 +100,7 @@ class Prediction:
 
     `attachment` is the digest of the transcript that a Written request is about, "" if there is none. Of level `prefix`
     it means any question about that transcript; of level `answer` a mere prefix may be warmed if that pays better.
+    A request before `from_s` is not what is meant: it has its answer still.
     """
 
     tenant: str
@@ -110,6 +111,7 @@ class Prediction:
     until_s: float
     level: Level = "answer"
     attachment: str = ""
+    from_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

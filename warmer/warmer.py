@@ -93,7 +93,7 @@ class Warmer(Generic[DebitT]):
         displaced: list[tuple[str, str]] = []
         if self._is_at_end:
             self._expire(now_s)
-            await self._take_announcements()
+            await self._take_announcements(now_s)
             for learner in list(self._learners.values()):
                 considered.extend(await self._serve(learner, now_s, displaced))
         if self._saved_at_s is None or now_s - self._saved_at_s >= self._rules.save_every_s:
@@ -168,7 +168,7 @@ class Warmer(Generic[DebitT]):
                 learner.observe(position, event)
                 if position > self._evaluation.position:
                     self._evaluation.position = position
-                    self._tell([one for one in [self._evaluation.saw(event)] if one is not None])
+                    self._tell(self._evaluation.saw(event))
             events += recorded.events
             newest_at_s = recorded.newest_at_s or newest_at_s
             self._is_at_end = recorded.is_at_end
@@ -185,11 +185,11 @@ class Warmer(Generic[DebitT]):
     def _expire(self, now_s: float) -> None:
         self._tell(self._evaluation.expire(now_s))
 
-    async def _take_announcements(self) -> None:
+    async def _take_announcements(self, now_s: float) -> None:
         while self._announced:
             one = self._announced[0]
             learner = await self._learner(one.tenant)
-            learner.announce(announced_of(one))
+            learner.announce(announced_of(one, now_s))
             self._announced.popleft()
 
     async def _serve(self, learner: Learner, now_s: float, displaced: list[tuple[str, str]]) -> list[Considered]:
@@ -200,7 +200,9 @@ class Warmer(Generic[DebitT]):
         found, considered = await self._pricing.price(learner, terms, trials=trials, now_s=now_s)
         chosen = choose(learner, found, terms, now_s=now_s, salt=self._rules.salt)
         for one, result in chosen.left_out:
-            if not trials.is_busy(one.name, now_s) and not trials.is_warm(one.name, now_s):
+            self._pricing.put_off(learner, one.scored, now_s, is_brief=True)
+            predictor = one.scored.prediction.predictor
+            if not trials.is_warm(one.name, now_s) and not trials.is_watched(one.name, predictor, now_s):
                 self._tell(self._evaluation.start(one.trial("held" if result == "held_out" else "paper", now_s)))
             considered.append(considered_as(one.scored, result, key=one.quote.key))
         picks = chosen.picks[: self._rules.asks_per_step]
@@ -229,14 +231,17 @@ class Warmer(Generic[DebitT]):
         one, warmed = asked.priced, asked.warmed
         key = one.quote.key
         if warmed is None:
-            self._pricing.put_off(learner, one.scored, now_s)
+            self._pricing.put_off(learner, one.scored, now_s, is_brief=asked.result != "not_asked")
             return considered_as(one.scored, asked.result, key=key)
         trial = one.trial("warm", now_s)
         trial.cost_nanousd = warmed.cost_nanousd
+        if trial.level == "answer":
+            trial.name = f"{learner.tenant} {warmed.key}"
         if warmed.is_kept:
             trial.until_s = now_s + (warmed.ttl_s or one.choice.ttl_s)
+            trial.real_until_s, trial.due_s = trial.until_s, min(trial.due_s, trial.until_s)
         else:
-            trial.until_s = now_s
+            trial.until_s = trial.real_until_s = trial.due_s = now_s
             self._pricing.put_off(learner, one.scored, now_s)
         self._tell(self._evaluation.start(trial))
         if warmed.is_kept and one.choice.level == "answer":

@@ -109,12 +109,17 @@ class Shelf:
         await self._store.run(("ZREM", self._due, _place(tenant, name)))
 
 
+def prefix(tenant: str) -> str:
+    """Return how all keys of a tenant begin."""
+    return f"foreword:announced:{{{tenant}}}:"
+
+
 def _key(tenant: str, name: str) -> str:
-    return f"foreword:announced:{{{tenant}}}:{name}"
+    return prefix(tenant) + name
 
 
 def _open(tenant: str) -> str:
-    return f"foreword:announced:{{{tenant}}}:open"
+    return prefix(tenant) + "open"
 
 
 def _place(tenant: str, name: str) -> str:

@@ -52,6 +52,7 @@ class Budgets:
         self._store = store
         self._clock = clock
         self._pools: dict[tuple[str, ...], Pool] = {}
+        self._at_hand: dict[int, Pool] = {}  # by the identity of the very tuple of meters that the pool holds
 
     async def reserve(
         self, tag: str, meters: tuple[Meter, ...], needs: Sequence[int]
@@ -75,16 +76,27 @@ class Budgets:
         finally:
             pool.callers -= 1
 
+    async def spend(self, tag: str, meters: tuple[Meter, ...], needs: Sequence[int]) -> Exceeded | Unavailable | None:
+        """Book `needs[i]` units of `meters[i]` at once, all or none; None where there was room. Waits as `reserve`."""
+        if self._pool(tag, meters).spend(needs):
+            return None
+        found = await self.reserve(tag, meters, needs)
+        if not isinstance(found, Reservation):
+            return found
+        self.settle(found, needs)
+        return None
+
     def settle(self, reservation: Reservation, actual: Sequence[int]) -> None:
         """Book what was really spent; the reservation ends. No I/O: the next flush tells Redis."""
         reservation.pool.settle(reservation, actual)
 
-    def remaining(self, tag: str, meters: tuple[Meter, ...]) -> tuple[int, ...]:
+    def remaining(self, tag: str, meters: tuple[Meter, ...]) -> Sequence[int]:
         """Return what is left of each meter, as far as this worker knows."""
         return self._pool(tag, meters).remaining()
 
     async def flush(self) -> None:
         """Tell Redis what was spent, give back what is idle, keep leases alive, forget pools that are done."""
+        self._at_hand.clear()
         for names, pool in tuple(self._pools.items()):
             if pool.is_idle and not any(pool.demand):
                 del self._pools[names]
@@ -126,12 +138,16 @@ class Budgets:
         return ended
 
     def _pool(self, tag: str, meters: tuple[Meter, ...]) -> Pool:
+        near = self._at_hand.get(id(meters))
+        if near is not None and near.meters is meters:
+            return near
         names = tuple(meter.key for meter in meters)
         pool = self._pools.get(names)
         if pool is None:
             pool = self._pools[names] = Pool(tag=tag, meters=meters)
         elif pool.meters is not meters:
             pool.meters = meters  # a new policy version may have changed a limit
+        self._at_hand[id(meters)] = pool
         return pool
 
     async def _grow(self, pool: Pool, needs: Sequence[int]) -> Reservation | Exceeded:

@@ -7,8 +7,9 @@ paid at the dearest rate. What has no bound (an unknown price, no output cap, a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from policies.model import Catalogue, ModelCard
 from policies.prices import Rates
@@ -19,12 +20,11 @@ IMAGE_TOKENS: Final = 50_000
 An image in the body is bounded by its bytes already."""
 MESSAGE_TOKENS: Final = 16
 """What a provider may add around each message and tool: role, separators."""
-_SERVER_SIDE: Final = ("web_search_options", "web_search", "search_parameters", "background")
+_SERVER_SIDE: Final = frozenset({"web_search_options", "web_search", "search_parameters", "background"})
 _DEAR_TIERS: Final = ("priority", "scale")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
+class Size(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The most tokens one leg may read, and give for each of `choices`; `output` None: nobody set a cap."""
 
     input: int
@@ -38,7 +38,9 @@ def size_of(request: ChatRequest, *, output_cap: int | None) -> Size | None:
     A leg that continues a cut answer reads what was written so far as well: the output cap is added to the input.
     """
     document = request.document
-    if any(document.get(name) for name in _SERVER_SIDE) or document.get("service_tier") in _DEAR_TIERS:
+    if not _SERVER_SIDE.isdisjoint(document) and any(document.get(name) for name in _SERVER_SIDE):
+        return None
+    if document.get("service_tier") in _DEAR_TIERS:
         return None
     images = urls = 0
     for part in _parts(document):
@@ -63,8 +65,10 @@ def leg_nanousd(card: ModelCard, size: Size) -> int | None:
     output = size.output if size.output is not None else card.max_output_tokens
     if card.price is None or output is None:
         return None
-    applicable = [card.price.base, *(rates for above, rates in card.price.above if size.input > above)]
-    pico = max(_dearest(rates, size.input, output * size.choices) for rates in applicable)
+    pico = _dearest(card.price.base, size.input, output * size.choices)
+    for above, rates in card.price.above:
+        if size.input > above:
+            pico = max(pico, _dearest(rates, size.input, output * size.choices))
     return -(-pico // 1000)
 
 

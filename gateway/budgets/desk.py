@@ -6,15 +6,15 @@ client; never decides which model is good enough (policies.decide does).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.budgets.books import Budgets, Exceeded, Unavailable
 from gateway.budgets.bound import Size, plan_nanousd, size_of, tokens_of
-from gateway.budgets.meters import Calendar, Meter, Who, budget_meters, rate_meters, tag
+from gateway.budgets.meters import Calendar, KnownMeters, Meter, Who, budget_meters, rate_meters, tag, unbounded
 from gateway.budgets.pool import Reservation
 from gateway.budgets.spending import Spending
 from gateway.errors import RequestFailed
@@ -27,8 +27,7 @@ LOCAL_RETRY_S: Final = 1.0
 """When to ask again while Redis is away."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """What one provider call may spend. Settle it once; `plan` may be narrower than the one asked for.
 
     `pledged_nanousd` is of the warmer's purse, where it asks."""
@@ -51,20 +50,24 @@ class Desk:
         self._catalogue = catalogue
         self._max_attempts = max_attempts
         self._calendar = Calendar()
+        self._known = KnownMeters()
 
     async def admit(self, policy: Policy, who: Who, spending: Spending) -> None:
         """Count one request against the request limits. Raises RequestFailed (429) with the time of the next window."""
         if not policy.rates:
             return
-        meters = rate_meters(policy, who, now=self._clock.now(), calendar=self._calendar)
+        now = self._clock.now()
+        meters = self._known.of(
+            ("", policy.name, policy.version, who.tenant, who.key_id),
+            now,
+            lambda: rate_meters(policy, who, now=now, calendar=self._calendar),
+        )
         if not meters:
             return
-        found = await self._budgets.reserve(tag(policy.name), meters, (1,) * len(meters))
-        if isinstance(found, Exceeded | Unavailable):
-            self._note(spending, policy, meters)
-            raise self._refused(found)
-        self._budgets.settle(found, found.amounts)
+        refused = await self._budgets.spend(tag(policy.name), meters, (1,) * len(meters))
         self._note(spending, policy, meters)
+        if refused is not None:
+            raise self._refused(refused)
 
     async def hold(
         self,
@@ -80,15 +83,17 @@ class Desk:
         tried; raises RequestFailed (429 budget_exceeded, 503 without Redis) where not even one attempt fits."""
         if not policy.budgets and not policy.rates:
             return Hold(plan=plan)
-        meters = budget_meters(policy, route_class, who, now=self._clock.now(), calendar=self._calendar)
+        now = self._clock.now()
+        meters = self._known.of(
+            (route_class.route.name, policy.name, policy.version, who.tenant, who.key_id, _told_apart(policy, who)),
+            now,
+            lambda: budget_meters(policy, route_class, who, now=now, calendar=self._calendar),
+        )
         if not meters:
             return Hold(plan=plan)
         size = size_of(request, output_cap=output_cap(route_class.route, route_class.facts))
         found: Exceeded | Unavailable | None = None
-        cheapest = (
-            self._cheapest(plan, size) if any("downgrade_to_floor" in meter.on_exceed for meter in meters) else None
-        )
-        for narrower in _narrowing(plan, self._max_attempts, cheapest):
+        for narrower in self._narrowing(plan, meters, size):
             amounts = self._amounts(meters, narrower, size, route_class)
             answer = await self._budgets.reserve(tag(policy.name), meters, amounts)
             if isinstance(answer, Reservation):
@@ -105,11 +110,35 @@ class Desk:
         """Book what a call came to; a cost that nobody knows is booked as the most it could be, never as 0."""
         if hold.reservation is None:
             return
-        actual = tuple(
-            amount if meter.unit == "nanousd" and cost_nanousd is None else _actual(meter, cost_nanousd or 0, usage)
-            for meter, amount in zip(hold.meters, hold.amounts, strict=True)
-        )
+        tokens, actual = usage.input_tokens + usage.output_tokens, list(hold.amounts)
+        for at, meter in enumerate(hold.meters):
+            if meter.unit != "nanousd":
+                actual[at] = tokens
+            elif cost_nanousd is not None:
+                actual[at] = cost_nanousd
         self._budgets.settle(hold.reservation, actual)
+
+    def _narrowing(self, plan: Plan, meters: tuple[Meter, ...], size: Size | None) -> Iterator[Plan]:
+        """Yield the plan as it is, then with fewer attempts, then with its first model alone, then with its cheapest.
+
+        Every model of a plan has passed the route's quality floor, or the file says that it need not.
+        """
+        wide = plan.max_attempts or self._max_attempts
+        if plan.cascade is not None:
+            # Both of its legs, or its last word alone.
+            yield replace(plan, max_attempts=max(2, wide))
+            yield replace(plan, max_attempts=1, candidates=(plan.cascade.then,), cascade=None, hedge=None)
+            return
+        yield plan  # without a number of its own it has the engine's, which is `wide`
+        if wide > 2:
+            yield replace(plan, max_attempts=2)
+        if wide > 1 or len(plan.candidates) > 1:
+            yield replace(plan, max_attempts=1, candidates=plan.candidates[:1], hedge=None)
+        if any("downgrade_to_floor" in meter.on_exceed for meter in meters):
+            cheapest = self._cheapest(plan, size)
+            if cheapest is not None and cheapest != plan.candidates[0]:
+                reason = f"budget:{cheapest}"
+                yield replace(plan, max_attempts=1, candidates=(cheapest,), hedge=None, reason=reason)
 
     def _cheapest(self, plan: Plan, size: Size | None) -> str | None:
         """Return the plan's model with the lowest bound; None where none has one."""
@@ -124,7 +153,7 @@ class Desk:
         """Return what to reserve of each meter. Raises RequestFailed where a hard budget needs a bound there is not."""
         attempts = plan.max_attempts or self._max_attempts
         cost = plan_nanousd(plan.candidates, self._catalogue(), size, attempts=attempts)
-        if cost is None and any(meter.unit == "nanousd" and meter.is_hard for meter in meters):
+        if cost is None and unbounded(meters):
             raise RequestFailed(
                 "this request's cost has no upper bound (no known price, no max_tokens, or a server-side tool or file),"
                 " and a hard budget applies to it",
@@ -134,13 +163,15 @@ class Desk:
                 should_retry=False,
             )
         tokens = tokens_of(size, input_estimate=route_class.facts.input_tokens)
-        return tuple((cost or 0) if meter.unit == "nanousd" else tokens for meter in meters)
+        money = cost or 0
+        return tuple([money if meter.unit == "nanousd" else tokens for meter in meters])
 
     def _note(self, spending: Spending, policy: Policy, meters: tuple[Meter, ...]) -> None:
         for meter, remaining in zip(meters, self._budgets.remaining(tag(policy.name), meters), strict=True):
             if meter.unit == "nanousd":
                 known = spending.budget_remaining_nanousd
-                spending.budget_remaining_nanousd = remaining if known is None else min(known, remaining)
+                if known is None or remaining < known:
+                    spending.budget_remaining_nanousd = remaining
             elif meter.unit not in spending.limits or remaining < spending.limits[meter.unit][1]:
                 spending.limits[meter.unit] = (meter.limit, remaining, meter.ends_at)
 
@@ -174,29 +205,7 @@ class Desk:
         )
 
 
-def _narrowing(plan: Plan, max_attempts: int, cheapest: str | None) -> tuple[Plan, ...]:
-    """Return the plan as it is, then with fewer attempts, then with its first model alone, then with its cheapest.
-
-    Every model of a plan has passed the route's quality floor, or the file says that it need not.
-    """
-    wide = plan.max_attempts or max_attempts
-    if plan.cascade is not None:
-        # Both of its legs, or its last word alone.
-        then = (plan.cascade.then,)
-        return (
-            replace(plan, max_attempts=max(2, wide)),
-            replace(plan, max_attempts=1, candidates=then, cascade=None, hedge=None),
-        )
-    narrower = [replace(plan, max_attempts=wide)]
-    if wide > 2:
-        narrower.append(replace(plan, max_attempts=2))
-    if wide > 1 or len(plan.candidates) > 1:
-        narrower.append(replace(plan, max_attempts=1, candidates=plan.candidates[:1], hedge=None))
-    if cheapest is not None and cheapest != plan.candidates[0]:
-        reason = f"budget:{cheapest}"
-        narrower.append(replace(plan, max_attempts=1, candidates=(cheapest,), hedge=None, reason=reason))
-    return tuple(narrower)
-
-
-def _actual(meter: Meter, cost_nanousd: int, usage: Usage) -> int:
-    return cost_nanousd if meter.unit == "nanousd" else usage.input_tokens + usage.output_tokens
+def _told_apart(policy: Policy, who: Who) -> str:
+    """Return the session where a budget counts by it: all sessions share the meters of one that does not."""
+    has_any = who.session != "" and any(rules.scope == "session" for rules in policy.budgets)
+    return who.session if has_any else ""

@@ -6,10 +6,12 @@ Pure; a meter is a name and a limit, what it shows is in Redis (gateway.budgets.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
+
+import msgspec
 
 from gateway.budgets.calendar import Window, window_at
 from policies.model import Policy, RouteClass
@@ -34,13 +36,33 @@ class Meter:
     on_exceed: tuple[OnExceed, ...] = ("refuse",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Who:
+class Who(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whose request it is, as far as meters care."""
 
     tenant: str
     key_id: str
     session: str
+
+
+class KnownMeters:
+    """Remembers the meters of who asked lately until one of their windows ends: to name them costs 20 us a request.
+
+    Bounded; forgets everything when full, for windows end anyway."""
+
+    def __init__(self, most: int = 4096) -> None:
+        self._most = most
+        self._known: dict[tuple[object, ...], tuple[float, float, tuple[Meter, ...]]] = {}
+
+    def of(self, key: tuple[object, ...], now: float, make: Callable[[], tuple[Meter, ...]]) -> tuple[Meter, ...]:
+        """Return the meters under `key`, made anew by `make` where a window has ended or the clock was set back."""
+        found = self._known.get(key)
+        if found is not None and found[0] <= now < found[1]:
+            return found[2]
+        meters = make()
+        if len(self._known) >= self._most:
+            self._known.clear()
+        self._known[key] = now, min((meter.ends_at for meter in meters), default=now), meters
+        return meters
 
 
 class Calendar:

@@ -11,13 +11,14 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from gateway.budgets.meters import Meter
 
 QUIET_FLUSHES = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What one request may spend of each meter of `pool`, until it is settled."""
 
     pool: Pool
@@ -65,10 +66,23 @@ class Pool:
 
     def take(self, needs: Sequence[int]) -> Reservation | None:
         """Reserve out of what is here already; None where that is too little. No I/O."""
+        return self.hold(needs) if self._has(needs) else None
+
+    def spend(self, needs: Sequence[int]) -> bool:
+        """Take and book at once out of what is here already; False where that is too little. No I/O."""
+        if not self._has(needs):
+            return False
+        for at, need in enumerate(needs):
+            self.demand[at] += need
+            self.spent[at] += need
+        self.quiet_flushes = 0
+        return True
+
+    def _has(self, needs: Sequence[int]) -> bool:
         for amount, held, spent, need in zip(self.amounts, self.held, self.spent, needs, strict=True):
             if amount - held - spent < need:
-                return None
-        return self.hold(needs)
+                return False
+        return True
 
     def hold(self, needs: Sequence[int]) -> Reservation:
         """Reserve `needs`, which must be here."""
@@ -162,9 +176,10 @@ class Pool:
         open_amounts = (self.amounts, self.held, self.spent, self.offline, self.corrections)
         return not (self.callers or self.is_unsure or self.lock.locked() or any(map(any, open_amounts)))
 
-    def remaining(self) -> tuple[int, ...]:
+    def remaining(self) -> list[int]:
         """Return what is left of each meter as far as this worker knows."""
-        return tuple(
-            max(0, self.free[at] + self.amounts[at] - self.held[at] - self.spent[at] - self.offline[at])
-            for at in range(len(self.meters))
-        )
+        found = []
+        for at, free in enumerate(self.free):
+            left = free + self.amounts[at] - self.held[at] - self.spent[at] - self.offline[at]
+            found.append(max(0, left))
+        return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
@@ -15,16 +15,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.commands.policy import OF_POLICY, PIPED_WIDTH, tell
+from gateway.commands.policy import PIPED_WIDTH, tell
 from gateway.explaining import shown_explanation
 from gateway.settings import Settings
-from policies.book import PolicyBook, PolicySet
+from policies.book import PolicyBook
+from policies.compare import changes, keys_of
 from policies.decide import choose, match
 from policies.document import DocumentError
 from policies.explain import Explanation, explain
-from policies.load import load_models, load_policy, read_text
+from policies.load import load_models, read_text
 from policies.model import Dialect, NoCandidate, View
-from policies.show import Row, rows
 from router.deployments import LiteLLMDeployments
 from router.facts import BadRequest, DoorLimits, facts_of, read_request
 
@@ -83,45 +83,25 @@ def explain_request(settings: Settings, asked: Asked, *, as_json: bool) -> int:
 
 
 def diff(old: Path, new: Path, *, as_json: bool) -> int:
-    """Print every route that two policy files do not have in common, by key; 2 for a bad file."""
+    """Print every key that two policy files do not have in common, defaults filled in; 2 for a bad file."""
     try:
-        sides = [_rows(path) for path in (old, new)]
+        was, now = (keys_of(read_text(path, source=str(path)), source=str(path)) for path in (old, new))
     except DocumentError as error:
         tell(error.problems)
         return EXIT_CONFIG
-    changes = _changes(*sides)
+    found = changes(was, now)
     if as_json:
-        sys.stdout.write(orjson.dumps(changes).decode() + "\n")
+        sys.stdout.write(orjson.dumps([asdict(change) for change in found]).decode() + "\n")
         return EXIT_OK
-    table = Table("route", "key", str(old), str(new), title_justify="left")
-    for change in changes:
-        table.add_row(*(Text(change[key]) for key in ("route", "key", "old", "new")))
-    _console().print(table if changes else Text("no route differs"))
+    table = Table("key", str(old), str(new), title_justify="left")
+    for change in found:
+        table.add_row(*map(Text, (change.key, change.old, change.new)))
+    _console().print(table if found else Text("nothing differs"))
     return EXIT_OK
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(name.strip() for name in text.split(",") if name.strip())
-
-
-def _rows(path: Path) -> dict[str, Row]:
-    policy = load_policy(read_text(path, source=str(path)), source=str(path), groups=None)
-    return {row.route: row for row in rows(PolicySet(version=policy.version, policies=(policy,)))}
-
-
-def _changes(old: dict[str, Row], new: dict[str, Row]) -> list[dict[str, str]]:
-    keys = [field.name for field in fields(Row) if field.name not in (*OF_POLICY, "route")]
-    found: list[dict[str, str]] = []
-    for route in dict.fromkeys((*old, *new)):
-        if route not in old or route not in new:
-            had, has = ("there", "gone") if route in old else ("absent", "added")
-            found.append({"route": route, "key": "(route)", "old": had, "new": has})
-            continue
-        pairs = ((key, str(getattr(old[route], key)), str(getattr(new[route], key))) for key in keys)
-        found += [{"route": route, "key": key, "old": was, "new": now} for key, was, now in pairs if was != now]
-    if [route for route in old if route in new] != [route for route in new if route in old]:
-        found.append({"route": "*", "key": "(order)", "old": ", ".join(old), "new": ", ".join(new)})
-    return found
 
 
 def _print(explanation: Explanation, *, as_json: bool) -> None:

@@ -25,6 +25,7 @@ from policies.document import DocumentError, Problem
 from policies.lint import lint as find_problems
 from policies.load import load_models, read_text
 from policies.show import Row, rows
+from policies.show import limits as limits_of
 
 EXIT_OK = 0
 EXIT_FAILURE = 1
@@ -56,9 +57,10 @@ def show(settings: Settings, *, as_json: bool) -> int:
         tell(error.problems)
         return EXIT_FAILURE
     found = rows(book.current())
+    limits = {policy.name: limits_of(policy) for policy in book.current().policies}
     rollouts = _rollouts(settings, [policy.name for policy in book.current().policies])
     if as_json:
-        shown = {"routes": [asdict(row) for row in found], "rollouts": rollouts}
+        shown = {"routes": [asdict(row) for row in found], "limits": limits, "rollouts": rollouts}
         sys.stdout.write(orjson.dumps(shown).decode() + "\n")
         return EXIT_OK
     console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
@@ -71,6 +73,8 @@ def show(settings: Settings, *, as_json: bool) -> int:
         for row in of_policy:
             table.add_row(*(Text(str(getattr(row, heading))) for heading in names))
         console.print(table)
+        for line in limits[name]:
+            console.print(Text(line))
     for rollout in rollouts or ():
         console.print(Text(ROLLOUT.format(**rollout)))
     return EXIT_OK

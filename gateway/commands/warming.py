@@ -36,7 +36,7 @@ EXIT_CONFIG = 2
 LEAST_KEYS = 20
 """Of fewer keys the samples behind an interval are often all alike, and it is too narrow."""
 _USEFUL = (
-    *("predictor", "warms", "ended", "useful", "precision", "held out", "wanted of those", "difference"),
+    *("predictor", "warms", "known", "useful", "precision", "held out", "wanted of those", "difference"),
     *("misses removed", "per warm", "calibration"),
 )
 _MONEY = (
@@ -115,7 +115,9 @@ def said(found: Found) -> Iterator[str]:
         yield "nothing has been warmed yet: there is nothing to measure"
         return
     if not figures.total.resolved:
-        yield "no warm's time is over yet: whether any was useful is not known"
+        yield "of no warm is it known yet whether it was useful"
+        yield from _of_holdout(figures.holdout)
+        return
     yield _judged("net USD", figures.total.net_usd, "warming has saved money", "warming has cost money")
     yield _judged("misses removed", figures.total.misses_removed, "warming has removed misses", "it has added misses")
     yield from _of_holdout(figures.holdout)
@@ -124,7 +126,7 @@ def said(found: Found) -> Iterator[str]:
 def _judged(name: str, figure: Interval, above: str, below: str) -> str:
     low, high = figure.bounds
     if figure.low is None or figure.high is None:
-        return f"{name}: too few warms have ended for an interval; nothing can be said yet"
+        return f"{name}: too few warms for an interval; nothing can be said yet"
     if low <= 0.0 <= high:
         return f"{name}: {_interval(figure, 4)} includes zero: it cannot be told from nothing"
     return f"{name}: {_interval(figure, 4)}: {above if low > 0 else below}"
@@ -160,7 +162,7 @@ def _useful_row(row: PredictorFigures) -> tuple[str, ...]:
         _interval(row.precision, 2) if row.resolved else "-",
         *(str(row.held), held),
         _interval(row.precision_difference, 2) if row.held and row.resolved else "-",
-        *(_interval(row.misses_removed, 1), _interval(row.misses_removed_per_warm, 2), calibration),
+        *(_of_warms(row, row.misses_removed, 1), _of_warms(row, row.misses_removed_per_warm, 2), calibration),
     )
 
 
@@ -183,10 +185,15 @@ def _money_row(name: str, line: Warmed, row: PredictorFigures | None) -> tuple[s
         return (name, str(line.calls), usd(line.cost_nanousd), "-", "-", "-", "-", "-", *ledger)
     return (
         *(name, str(line.calls), usd(line.cost_nanousd), f"{row.wasted_usd:.6f}"),
-        *(_interval(row.saved_usd, 6), _interval(row.net_usd, 6)),
-        *(_interval(row.wait_saved_s, 1), _interval(row.lead_s, 0)),
+        *(_of_warms(row, row.saved_usd, 6), _of_warms(row, row.net_usd, 6)),
+        *(_of_warms(row, row.wait_saved_s, 1), _of_warms(row, row.lead_s, 0)),
         *ledger,
     )
+
+
+def _of_warms(row: PredictorFigures, figure: Interval, digits: int) -> str:
+    """Write what came of warms; sums over none of them are zero, and say nothing."""
+    return _interval(figure, digits) if row.resolved else "-"
 
 
 def _interval(figure: Interval, digits: int) -> str:

@@ -30,10 +30,10 @@ class Warmed:
     def add(self, outcome: Outcome) -> None:
         """Count an outcome that has to do with warming."""
         if outcome.origin == "warmer":
-            self.calls += bool(outcome.attempts)
+            self.calls += 1
             self.failed += outcome.result != "ok"
             self.unpriced += outcome.cost_nanousd is None
-            self.simulated += outcome.is_simulated and bool(outcome.attempts)
+            self.simulated += outcome.is_simulated
             self.cost_nanousd += outcome.cost_nanousd or 0
         else:
             self.hits += 1
@@ -51,7 +51,8 @@ class WarmingAccount:
         """Count an outcome, if it has to do with warming. A run's own outcome holds no money: its steps' do."""
         name = outcome.warmed_by
         is_hit = outcome.origin in ("user", "pipeline") and outcome.cache in _TOLD and bool(name)
-        if outcome.endpoint == "pipeline" or not (outcome.origin == "warmer" or is_hit):
+        is_call = outcome.origin == "warmer" and bool(outcome.attempts)
+        if outcome.endpoint == "pipeline" or not (is_call or is_hit):
             return
         line = self._lines.setdefault(name or "unknown", Warmed(name=name or "unknown"))
         line.add(outcome)

@@ -21,7 +21,7 @@ from gateway.knowledge.snapshot import HOUR_S, Snapshot, build
 from gateway.outcome import Outcome
 from gateway.ports import Clock, StoreUnavailable
 from policies.arms import task_of
-from policies.evidence import NOTHING, Evidence
+from policies.evidence import NOTHING, Arm, Evidence
 from policies.model import RouteClass
 
 STREAM: Final = "foreword:knowledge:labels"
@@ -52,6 +52,18 @@ class LabelStore(Protocol):
     async def read(self, stream: str, *, after: str, limit: int) -> Sequence[tuple[str, bytes]]: ...
 
 
+class Versions(Protocol):
+    """Who compares the versions of a policy while a new one takes over."""
+
+    def wants_quality(self, policy: str) -> bool:
+        """Whether judged answers of this policy tell its versions apart now."""
+        ...
+
+    def record_quality(self, policy: str, version: str, quality: float) -> None:
+        """Take one judged answer, from 0 to 1."""
+        ...
+
+
 Verdict = Literal["learnt", "unknown", "given"]
 """What became of feedback: taken; nobody knows the request; it has had some."""
 
@@ -59,11 +71,20 @@ Verdict = Literal["learnt", "unknown", "given"]
 class Knowledge:
     """See the module. `space` is the id of the embedder whose vectors these are."""
 
-    def __init__(self, store: LabelStore, clock: Clock, *, space: str, max_labels: int = MAX_LABELS) -> None:
+    def __init__(
+        self,
+        store: LabelStore,
+        clock: Clock,
+        *,
+        space: str,
+        max_labels: int = MAX_LABELS,
+        versions: Versions | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._space = space
         self._max_labels = max_labels
+        self._versions = versions
         self._labels: deque[Label] = deque(maxlen=max_labels)
         self._last_id = "0-0"
         self._snapshot = Snapshot()
@@ -90,9 +111,9 @@ class Knowledge:
         return self._snapshot.evidence(route_class.policy, task_of(route_class.facts.tags), vector, rules)
 
     def record(self, outcome: Outcome) -> None:
-        """Remember who answered, where a route with a floor chose them, until somebody judges the answer. No wait."""
+        """Remember who answered, where a judgement would teach something, until there is one. No wait."""
         packed = self._vectors.pop(outcome.request_id, b"")
-        if not outcome.arm or outcome.result != "ok" or not outcome.routed_model:
+        if outcome.result != "ok" or not outcome.routed_model or not self.teaches(outcome.policy, outcome.arm):
             return
         is_choice = bool(outcome.attempts) and outcome.attempts[0].group == outcome.routed_model
         is_choice = is_choice and outcome.origin != "shadow"
@@ -105,13 +126,17 @@ class Knowledge:
             task=task_of(outcome.tags),
             group=outcome.routed_model,
             # Whoever stood in for the choice teaches what they are worth, but not what the arm is.
-            arm=outcome.arm if is_choice else "fixed",
+            arm=outcome.arm if is_choice or not outcome.arm else "fixed",
             packed=packed,
         )
         self._store.put_soon(place_of(decision.tenant, decision.request_id), encode(decision), ttl_s=REMEMBER_S)
         _keep(self._decided, outcome.request_id, decision)
         if outcome.endpoint == "pipeline-step":
             self._note_step(outcome.request_id)
+
+    def teaches(self, policy: str, arm: Arm) -> bool:
+        """Whether judging an answer teaches anything: a route with a floor chose it, or two versions are compared."""
+        return arm != "" or (self._versions is not None and self._versions.wants_quality(policy))
 
     def judged(self, request_id: str, quality: float, *, source: Source) -> Decision | None:
         """Take a judgement, from 0 to 1, of an answer this worker gave lately; None where it did not. No wait."""
@@ -167,6 +192,8 @@ class Knowledge:
         at = self._clock.now()
         self._outgoing.append(label_for(decision, quality=quality, source=source, at=at, space=self._space))
         self._counts[source] = self._counts.get(source, 0) + 1
+        if self._versions is not None:
+            self._versions.record_quality(decision.policy, decision.policy_version, quality)
 
     async def _share(self) -> None:
         waiting = tuple(self._outgoing)

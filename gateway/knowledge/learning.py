@@ -11,7 +11,7 @@ from typing import Self
 import msgspec
 
 from gateway.cache.semantic.types import Vector
-from gateway.knowledge.knowledge import Knowledge, LabelStore
+from gateway.knowledge.knowledge import Knowledge, LabelStore, Versions
 from gateway.knowledge.latencies import Latencies
 from gateway.outcome import Outcome
 from gateway.ports import Clock
@@ -26,9 +26,9 @@ class Learning:
     latencies: Latencies
 
     @classmethod
-    def of(cls, store: LabelStore, clock: Clock, *, space: str) -> Self:
+    def of(cls, store: LabelStore, clock: Clock, *, space: str, versions: Versions) -> Self:
         """Return one that knows nothing yet; `space` is the id of the embedder whose vectors it is given."""
-        return cls(Knowledge(store, clock, space=space), Latencies(clock))
+        return cls(Knowledge(store, clock, space=space, versions=versions), Latencies(clock))
 
     def record(self, outcome: Outcome) -> None:
         """Learn from one ended request. No wait."""

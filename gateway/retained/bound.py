@@ -18,4 +18,6 @@ def size_for(request: ChatRequest, trail: Trail) -> Size | None:
 
 def bound_of(request: ChatRequest, trail: Trail, plan: Plan, *, catalogue: Catalogue) -> int | None:
     """Return the most that the plan can cost in nano-dollars, None where it has no bound."""
-    return plan_nanousd(plan.candidates, catalogue, size_for(request, trail), attempts=plan.max_attempts or 1)
+    is_capped = request.dialect != "embeddings" and plan.max_output_tokens is not None
+    size = size_of(request, output_cap=plan.max_output_tokens) if is_capped else size_for(request, trail)
+    return plan_nanousd(plan.candidates, catalogue, size, attempts=plan.max_attempts or 1)

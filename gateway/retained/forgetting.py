@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.announced.shelf import prefix as announced_prefix
 from gateway.cache.withdraw import Selection
 from gateway.retained.kept import NOTES, PREFIX, decode, due_key, learnt_of, sizes_key, split_key
 from gateway.stores.redis import RedisStore
@@ -24,7 +25,8 @@ async def forget(
     if selection == Selection(tenant=selection.tenant):
         names = [name async for name in store.scan(prefix)]
         tenant = selection.tenant or ""
-        await store.delete([*names, due_key(tenant), sizes_key(tenant)])
+        announced = [name async for name in store.scan(announced_prefix(tenant))]
+        await store.delete([*names, *announced, due_key(tenant), sizes_key(tenant)])
         await store.hash_delete(NOTES, learnt_of(tenant))
         return len(names)
     found, names = 0, []

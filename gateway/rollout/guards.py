@@ -129,7 +129,7 @@ def _mean(values: tuple[tuple[float, int], ...], *, alpha: float, unit: float) -
 
 
 def _flipped(values: tuple[tuple[float, int], ...]) -> tuple[tuple[float, int], ...]:
-    return tuple((1.0 - value / MILLION, count) for value, count in values)
+    return tuple((max(0.0, 1.0 - value / MILLION), count) for value, count in values)
 
 
 def _count(values: tuple[tuple[float, int], ...]) -> int:

@@ -87,10 +87,21 @@ class Rollouts:
         elif outcome.policy_version == state.stable and self._clock.now() >= state.since:
             self._figures[outcome.policy, "old"].add(outcome)
 
+    def wants_quality(self, policy: str) -> bool:
+        """Whether a rollout runs whose guards compare quality."""
+        state = self._states.get(policy)
+        if state is None or state.status not in ("running", "paused"):
+            return False
+        candidate = self._compiled.get((policy, state.candidate))
+        rules = None if candidate is None else candidate.rollout
+        return rules is not None and any(guard.metric == "quality" for guard in rules.guards)
+
     def record_quality(self, policy: str, version: str, quality: float) -> None:
         """Count one judged answer, from 0 to 1, in its arm."""
         state = self._states.get(policy)
-        if state is None or version not in (state.candidate, state.stable):
+        if state is None or state.status not in ("running", "paused"):
+            return
+        if version not in (state.candidate, state.stable):
             return
         arm: Arm = "new" if version == state.candidate else "old"
         self._figures[policy, arm].put("q", quality * 1e6)

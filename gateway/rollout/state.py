@@ -108,8 +108,8 @@ def judged(
     """Return the state after its guards were read; the same object where nothing follows.
 
     A failed guard rolls back or pauses at once. A step is left when it has lasted long enough and every guard has seen
-    enough and shows an estimate within its margin; a guard that shows more, unproven, holds the step. `exposed` are the
-    interactions under the candidate so far.
+    enough and shows an estimate within its margin; a guard that shows more, unproven, holds the step. At 100 % nobody
+    is left to compare with: time alone ends that step. `exposed` are the interactions under the candidate so far.
     """
     if state.status not in ("running", "paused"):
         return state
@@ -121,7 +121,8 @@ def judged(
             return msgspec.structs.replace(state, status="paused", reason=f"paused: {explain(guard, reading)}")
     if state.status == "paused" or now < state.since + rules.hold_s or now < state.effective_at:
         return state
-    for guard, reading in zip(rules.guards, readings, strict=True):
+    # With everybody under the candidate there is nobody left to compare it with.
+    for guard, reading in zip(rules.guards, readings, strict=True) if state.percent < 100 else ():
         if reading.verdict != "within":
             word = "too few interactions yet" if reading.verdict == "too few" else "inconclusive"
             why = f"held at {state.percent:g} %: {word}: {explain(guard, reading)}"

@@ -25,6 +25,7 @@ from gateway.cache.semantic.types import Embedder, Index
 from gateway.cache.withdraw import LISTEN_S, Listener
 from gateway.embedder.client import EmbedderClient
 from gateway.embedder.connect import local_embedder
+from gateway.knowledge.knowledge import NO_EMBEDDER
 from gateway.lane import Transition
 from gateway.metrics import Metrics
 from gateway.ports import Clock
@@ -56,7 +57,9 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Semantic:
-    """The caches of one worker: what the flow calls, and what is started and closed."""
+    """The caches of one worker: what the flow calls, and what is started and closed.
+
+    `space` is the id of the embedder whose vectors trails carry."""
 
     exact: ExactCache
     hook: SemanticHook
@@ -64,6 +67,7 @@ class Semantic:
     listener: Listener
     embedder: EmbedderClient | None = None
     watch: SemanticWatch | None = None
+    space: str = NO_EMBEDDER
 
     @property
     def index(self) -> Index | None:
@@ -136,6 +140,7 @@ def make_semantic(
         refresher=Refresher(claims=found.store, background=background, limits=limits),
         listener=Listener(found.store, exact, worker=name, clock=clock),
         embedder=client,
+        space=NO_EMBEDDER if tier is None or chosen is None else chosen.id,
         watch=None if tier is None else SemanticWatch(tier.parts, background, metrics=found.metrics),
     )
 

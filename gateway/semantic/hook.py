@@ -47,6 +47,7 @@ class SemanticHook:
         )
         looked = await self.tier.look_up(asked)
         trail.looked = looked
+        trail.vector = None if looked.place is None else looked.place.vector
         self.metrics.semantic_lookup(looked.refused)
         if looked.hit is None:
             return None

@@ -93,9 +93,7 @@ class Experience:
 def _expected(seen: _Seen | None) -> Expected:
     if seen is None:
         return Expected()
-    return Expected(
-        output_tokens=seen.output_tokens.value, wait_s=seen.wait_s.value, cheap_s=seen.cheap_s.value
-    )
+    return Expected(output_tokens=seen.output_tokens.value, wait_s=seen.wait_s.value, cheap_s=seen.cheap_s.value)
 
 
 def _means(entries: Sequence[bytes]) -> dict[_Name, _Seen]:

@@ -148,9 +148,7 @@ class _Steps:
         part = sketch.part
         more = RESULT_BYTES * sum(self.most_output.get(needed, 0) for needed in needs)
         self.most_output[name] = self.most_output.get(name, 0) + (part.most_output or 0)
-        self.sketches.append(
-            replace(sketch, part=msgspec.structs.replace(part, most_input=part.most_input + more))
-        )
+        self.sketches.append(replace(sketch, part=msgspec.structs.replace(part, most_input=part.most_input + more)))
 
     def _refused(self, why: str) -> StepAnswer:
         self.refusals.add(why)

@@ -8,16 +8,16 @@ down then is looked for in the cache first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
-from gateway.announced.records import Announcement, Item, ItemResult, ItemStatus, Kept, ended
+from gateway.announced.records import Announcement, ItemResult, ItemStatus, Kept, ended
 from gateway.announced.shelf import LIFE_S, Shelf
 from gateway.ports import Clock, StoreUnavailable
-from gateway.takeup.preparing import Prepared
+from gateway.takeup.ports import TakeupPorts
 from gateway.takeup.sketching import NotAllowed
 from gateway.takeup.words import result_of, words_of
 from warmer.results import Considered
@@ -38,57 +38,29 @@ CHEAP_UNSEEN_S: Final = 60.0
 CHEAP_MARGIN: Final = 1.5
 GOOD_SHARE: Final = 0.9
 """The most of its time that an answer may be old when it is wanted."""
+BEGUN_S: Final = 120.0
+"""How long nothing may be heard of what an earlier warmer had begun; the warmer does not ask that again."""
+PATIENCE_S: Final = 60.0
+"""How long what there is no budget for waits for some: what is being asked now may cost less than its worst case."""
 SLACK_S: Final = 600.0
 """How long after its time an announced request may come and still have been rightly announced."""
-
-Tell = Callable[[ItemResult], None]
-Announce = Callable[[Prediction], bool]
-
-
-class Prepares(Protocol):
-    """Turns an item into a request that the warmer can price."""
-
-    async def prepare(self, announcement: Announcement, item: Item) -> Prepared:
-        """Raises NotAllowed, StoreUnavailable."""
-        ...
-
-
-class Quotes(Protocol):
-    """The part of warmer.ports.Asker that is used here."""
-
-    async def quote(self, tenant: str, recipe: Known) -> Quote | None: ...
-
-
-class Keeps(Protocol):
-    """Keeps prepared requests where the warmer finds them, without replacing what is known of one that was asked."""
-
-    async def keep(self, prepared: Prepared, *, ttl_s: float) -> None:
-        """Raises StoreUnavailable."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakeupPorts:
-    """What items go through. `announce` is Warmer.announce; `tell` hears of every item's end, once."""
-
-    prepares: Prepares
-    keeps: Keeps
-    quotes: Quotes
-    announce: Announce
-    tell: Tell
 
 
 @dataclass(slots=True, kw_only=True)
 class _Held:
-    """One announcement in hand. `handed`: when the warmer was given an item, by its key; `needs_s`: what the cheap tier
-    takes for it; `later` when to try again; `told` are statuses that Redis does not know yet."""
+    """One announcement in hand since `taken_at`. `begun`: items that an earlier warmer had; `handed`: when this one was
+    given an item, by its key; `needs_s`: what the cheap tier takes; `later`: when to try again; `told`: statuses that
+    Redis does not know yet."""
 
     kept: Kept
+    begun: frozenset[int]
+    taken_at: float
     keys: dict[int, str] = field(default_factory=dict)
     needs_s: dict[int, float] = field(default_factory=dict)
     handed: dict[int, float] = field(default_factory=dict)
     later: dict[int, float] = field(default_factory=dict)
     told: dict[int, ItemStatus] = field(default_factory=dict)
+    refused: dict[int, tuple[float, ItemStatus]] = field(default_factory=dict)
 
     def status(self, at: int) -> ItemStatus:
         return self.told.get(at, self.kept.statuses[at])
@@ -98,25 +70,41 @@ class _Held:
 
 
 class Takeup:
-    """The owner of what is in hand. `look` again and again, and let it hear what each step of the warmer considered."""
+    """The owner of what is in hand. `tend` again and again, and let it hear what each step of the warmer considered."""
 
-    def __init__(self, shelf: Shelf, ports: TakeupPorts, *, clock: Clock) -> None:
+    def __init__(self, shelf: Shelf, ports: TakeupPorts, *, clock: Clock, patience_s: float = PATIENCE_S) -> None:
         self._shelf = shelf
         self._ports = ports
         self._clock = clock
+        self._patience_s = patience_s
         self._held: dict[tuple[str, str], _Held] = {}
         self._heard: deque[Considered] = deque()
+        self._is_away = False
+
+    async def tend(self, *, leads: bool) -> None:
+        """Look, where this process leads; without Redis, wait. An item that fails is left alone for a while."""
+        if not leads:
+            self.forget()
+            return
+        try:
+            await self.look()
+        except StoreUnavailable as error:
+            if not self._is_away:
+                structlog.get_logger().warning("announced requests wait for redis", reason=str(error))
+            self._is_away = True
+        else:
+            self._is_away = False
 
     def is_hurried(self, tenant: str, key: str) -> bool:
         """Say whether somebody wants it sooner than the cheap tier is likely to have it."""
         now = self._clock.now()
-        return any(
-            ready_by is not None and now + held.needs_s.get(at, CHEAP_UNSEEN_S) > ready_by
-            for (whose, _), held in self._held.items()
-            if whose == tenant and (ready_by := held.kept.announcement.ready_by) is not None
-            for at, own in held.keys.items()
-            if own == key and not held.status(at).has_ended
-        )
+        for (whose, _), held in self._held.items():
+            ready_by = held.kept.announcement.ready_by
+            if whose == tenant and ready_by is not None:
+                wanted = [at for at, own in held.keys.items() if own == key and not held.status(at).has_ended]
+                if any(now + held.needs_s[at] > ready_by for at in wanted):
+                    return True
+        return False
 
     def forget(self) -> None:
         """Let go of everything: another warmer leads. What was not written down yet is lost, and found out again."""
@@ -143,15 +131,16 @@ class Takeup:
                 if tenant == one.tenant:
                     for at, key in tuple(held.keys.items()):
                         if key == one.recipe.key and not held.status(at).has_ended:
-                            self._end(held, at, await self._ended(one))
+                            self._say(held, at, await self._ended(one))
             self._heard.popleft()
 
     async def _ended(self, one: Considered) -> ItemStatus:
         """Return what became of an item of which the warmer says so much."""
         assert isinstance(one.recipe, Known)
-        if one.result not in ("warmed", "fresh"):
-            return ended(result_of(one.result), words_of(one.result), cost_nanousd=one.cost_nanousd, key=one.key)
         quote, now = await self._ports.quotes.quote(one.tenant, one.recipe), self._clock.now()
+        if one.result not in ("warmed", "fresh"):
+            words = words_of(one.result, most_nanousd=quote.bound_nanousd if quote is not None else 0)
+            return ended(result_of(one.result), words, cost_nanousd=one.cost_nanousd, key=one.key)
         good_until = quote.fresh_until_s if quote is not None else 0.0
         if one.result == "fresh":
             return ended("fresh", words_of("fresh"), key=one.key, good_until=good_until)
@@ -159,6 +148,17 @@ class Takeup:
             return ended("answer", cost_nanousd=one.cost_nanousd, key=one.key, good_until=good_until)
         prefix_until = now + quote.prefix_ttl_s if quote is not None else 0.0
         return ended("prefix", cost_nanousd=one.cost_nanousd, key=one.key, good_until=prefix_until)
+
+    def _say(self, held: _Held, at: int, status: ItemStatus) -> None:
+        """End an item, or have it wait for a budget."""
+        since, _ = held.refused.get(at, (self._clock.now(), status))
+        if status.result == "over_budget" and self._clock.now() - since < self._patience_s:
+            held.refused[at] = since, status
+            held.handed.pop(at, None)
+            held.later[at] = self._clock.now() + AGAIN_S
+            held.told[at] = ItemStatus(state="queued", detail=status.detail)
+        else:
+            self._end(held, at, status)
 
     def _end(self, held: _Held, at: int, status: ItemStatus) -> None:
         held.told[at] = status
@@ -191,7 +191,8 @@ class Takeup:
         if kept is None or kept.has_ended:
             await self._shelf.end(*key, kept.statuses if kept else ())
             return None
-        return _Held(kept=kept)
+        begun = frozenset(at for at, status in enumerate(kept.statuses) if status.state == "warming")
+        return _Held(kept=kept, begun=begun, taken_at=self._clock.now())
 
     async def _hand_over(self) -> None:
         now = self._clock.now()
@@ -202,20 +203,27 @@ class Takeup:
             for at in held.pending():
                 if now - held.handed.get(at, now) >= AGAIN_S:
                     del held.handed[at]
-                if is_late or now > announcement.wanted_at + LIFE_S / 2:
-                    self._end(held, at, await self._late(announcement, held.keys.get(at)))
+                is_lost = at in held.begun and now > held.taken_at + BEGUN_S
+                is_poor = at in held.refused and now - held.refused[at][0] >= self._patience_s
+                if is_late or is_lost or is_poor or now > announcement.wanted_at + LIFE_S / 2:
+                    self._end(held, at, await self._late(held, at))
                 elif at not in held.handed and room > 0 and held.later.get(at, 0.0) <= now:
                     await self._hand(key, held, at)
                     room -= at in held.handed
 
-    async def _late(self, announcement: Announcement, key: str | None) -> ItemStatus:
+    async def _late(self, held: _Held, at: int) -> ItemStatus:
+        announcement, key = held.kept.announcement, held.keys.get(at)
         quote = None if key is None else await self._ports.quotes.quote(announcement.tenant, Known(key=key))
         if key is not None and quote is not None and quote.fresh_until_s > self._clock.now():
             return ended("fresh", words_of("fresh"), key=key, good_until=quote.fresh_until_s)
-        return ended("too_late", words_of("too_late"))
+        if at in held.refused:
+            return held.refused[at][1]
+        result: ItemResult = "error" if at in held.begun else "too_late"
+        return ended(result, words_of(result))
 
     async def _hand(self, key: tuple[str, str], held: _Held, at: int) -> None:
         announcement, now = held.kept.announcement, self._clock.now()
+        held.later[at] = now + SILENT_S  # should this fail, the others go first
         try:
             prepared = await self._ports.prepares.prepare(announcement, announcement.items[at])
         except NotAllowed as refused:
@@ -223,12 +231,14 @@ class Takeup:
             return
         until_s = announcement.wanted_at + SLACK_S
         await self._ports.keeps.keep(prepared, ttl_s=until_s - now)
-        recipe = Known(key=prepared.key)
+        recipe, was_handed = Known(key=prepared.key), at in held.keys
         held.keys[at] = prepared.key
         held.needs_s[at] = CHEAP_UNSEEN_S if prepared.cheap_s is None else CHEAP_MARGIN * prepared.cheap_s
         quote = await self._ports.quotes.quote(announcement.tenant, recipe)
         if quote is None:
             self._end(held, at, ended("not_allowed", words_of("unknown")))
+        elif was_handed and quote.fresh_until_s > now:
+            held.later[at] = now + AGAIN_S  # the warmer's word on it is under way
         elif quote.fresh_until_s >= announcement.wanted_at or (announcement.ready_by is None and quote.fresh_until_s):
             self._end(held, at, ended("fresh", words_of("fresh"), key=quote.key, good_until=quote.fresh_until_s))
         elif quote.fresh_until_s > now:
@@ -255,25 +265,7 @@ class Takeup:
             held.kept = _with(held.kept, at, ItemStatus(state="warming"))
         if self._ports.announce(prediction):
             held.handed[at] = self._clock.now()
-
-
-async def serve_announcements(
-    takeup: Takeup, *, clock: Clock, leads: Callable[[], bool], idle_s: float = IDLE_S
-) -> None:
-    """Serve for ever, while this process leads; cancel to end it. Waits while Redis is away."""
-    log, is_away = structlog.get_logger(), False
-    while True:
-        try:
-            if leads():
-                await takeup.look()
-            else:
-                takeup.forget()
-            is_away = False
-        except StoreUnavailable as error:
-            if not is_away:
-                log.warning("announced requests wait for redis", reason=str(error))
-            is_away = True
-        await clock.sleep(idle_s)
+        del held.later[at]
 
 
 def _not_before(announcement: Announcement, quote: Quote) -> float:

@@ -85,4 +85,3 @@ class Sketcher:
 def _output_tokens(seen: Expected, cap: int | None) -> int:
     expected = EXPECTED_OUTPUT_TOKENS if seen.output_tokens is None else round(seen.output_tokens)
     return expected if cap is None else min(expected, cap)
-

@@ -31,8 +31,10 @@ _WORDS: Final[Mapping[Result | ItemResult, str]] = {
     "held_out": "it is one of the share that is never warmed, to measure what warming is good for (warming.holdout)",
     "stopped": "too few of what was announced was asked afterwards; announcements are tried again after a while",
     "crowded_out": "what the cache has instead is asked more often",
-    "no_budget": "more than is left of the policy's warming budget (limit_usd_day, max_share_of_spend)",
+    "no_budget": "it may cost up to {most:.6f} USD, which is more than is left of the policy's warming budget: of"
+    " limit_usd_day, and of max_share_of_spend of what the tenant's own requests cost in the last 24 hours",
     "off": "warming was switched off meanwhile",
+    "error": "the warmer that had it ended meanwhile; what it had begun is not asked again",
     "too_late": "the warmer did not come to it before it was wanted",
 }
 
@@ -42,6 +44,6 @@ def result_of(result: Result) -> ItemResult:
     return _RESULTS[result]
 
 
-def words_of(result: Result | ItemResult) -> str:
-    """Return why, in one sentence; "" where nothing needs to be said."""
-    return _WORDS.get(result, "")
+def words_of(result: Result | ItemResult, *, most_nanousd: int = 0) -> str:
+    """Return why, in one sentence; "" where nothing needs to be said. `most_nanousd` is what it may cost."""
+    return _WORDS.get(result, "").format(most=most_nanousd * 1e-9)

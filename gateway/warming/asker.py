@@ -84,8 +84,7 @@ class FlowAsker:
         if not around.room.has_room(priced.groups) or not around.may_spend():
             return None
         purse = Purse(left_nanousd=quoted.quote.bound_nanousd)
-        warming = Warming(predictor=predictor, purse=purse, service_tier=wish.tier, wait_s=wish.kept.wait_s)
-        is_run = wish.kept.kind == "run"
+        warming, is_run = wish.warming(predictor, purse), wish.kept.kind == "run"
         act = self._run(wish, warming, priced, level) if is_run else self._chat(wish, warming, priced, level)
         warmed = await self._owned(act, tenant)
         cost = quoted.quote.bound_nanousd - purse.left_nanousd
@@ -174,9 +173,7 @@ class FlowAsker:
         if document is None:
             return None
         is_hurried = isinstance(recipe, Known) and self.is_hurried(tenant, recipe.key)
-        wish = Wish(
-            kept=like, document=document, caller=caller, policy=policy, rules=rules, is_hurried=is_hurried
-        )
+        wish = Wish(kept=like, document=document, caller=caller, policy=policy, rules=rules, is_hurried=is_hurried)
         return wish if isinstance(recipe, Known) else grown(wish)
 
     async def _about(self, tenant: str, recipe: Recipe) -> Kept | None:

@@ -16,11 +16,11 @@ from gateway.stores.redis import RedisStore
 from gateway.warming.asker import FlowAsker, Surroundings
 from gateway.warming.callers import Callers
 from gateway.warming.day import DaySpend
-from gateway.warming.driver import Crew, Driver
+from gateway.warming.driver import Crew, Driver, Pace
 from gateway.warming.erasures import Erasures
 from gateway.warming.gate import BudgetGate
 from gateway.warming.history import LedgerHistory
-from gateway.warming.leader import Leadership
+from gateway.warming.leader import LEASE_S, Leadership
 from gateway.warming.notes import RedisBookmark, RedisNotes
 from gateway.warming.room import Room
 from gateway.warming.shelf import Shelf
@@ -53,11 +53,11 @@ class Warming:
                 continue
 
 
-def build_warming(built: Worker, store: RedisStore, *, rules: WarmerRules | None = None) -> Warming:
+def build_warming(built: Worker, store: RedisStore, *, pace: Pace | None = None, lease_s: float = LEASE_S) -> Warming:
     """Make the warmer's parts beside those of `built`, whose store is `store`. Opens no connection."""
     services, parts = built.services, built.parts
     clock, book = services.clock, services.book
-    leadership = Leadership(store, clock, token=secrets.token_hex(12).encode())
+    leadership = Leadership(store, clock, token=secrets.token_hex(12).encode(), lease_s=lease_s)
     notes, shelf = RedisNotes(store, leadership), Shelf(store)
     texts = Texts(store, is_wanted=lambda tenant: book.current().for_tenant(tenant).warming is not None)
     asker = FlowAsker(_surroundings(built, shelf, leadership))
@@ -79,7 +79,8 @@ def build_warming(built: Worker, store: RedisStore, *, rules: WarmerRules | None
         metrics=services.metrics,
         clock=parts.clock,
         supervisor=built.supervisor,
-        rules=rules or WarmerRules(),
+        rules=WarmerRules(),
+        pace=pace or Pace(),
     )
     return Warming(
         driver=Driver(crew),

@@ -31,16 +31,22 @@ from warmer.results import Considered, Stepped
 from warmer.types import Announcement
 from warmer.warmer import Warmer, WarmerPorts, WarmerRules
 
-STEP_S: Final = 1.0
-AWAY_S: Final = 0.5
-FIGURES_S: Final = 5.0
-SAVE_S: Final = 60.0
 SPEND: Final = "spend"
 
 Listen = Callable[[Sequence[Considered]], None]
 """Hears what each step considered."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often: between steps, between looks for the lead, between figures, between saves."""
+
+    step_s: float = 1.0
+    away_s: float = 0.5
+    figures_s: float = 5.0
+    save_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,7 @@ class Crew:
     clock: Clock
     supervisor: Supervisor
     rules: WarmerRules
+    pace: Pace
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,15 +80,15 @@ class Reign:
 class Driver:
     """See the module. Owner of the reign and of the step under way."""
 
-    def __init__(self, crew: Crew, *, step_s: float = STEP_S) -> None:
+    def __init__(self, crew: Crew) -> None:
         self._crew = crew
-        self._step_s = step_s
         self._reign: Reign | None = None
         self._stepping: asyncio.Task[Stepped | HistoryUnavailable] | None = None
         self._figures_due_s = float("-inf")
         self._is_away = False
         self._did_lead = False
         self.listeners: list[Listen] = []
+        self.forgetters: list[Callable[[], None]] = []
 
     def announce(self, announcement: Announcement) -> bool:
         """Tell the warmer what a client says it will ask; False where it does not lead, or too much waits already."""
@@ -104,11 +111,11 @@ class Driver:
         while True:
             if not self._crew.leadership.is_held:
                 self._crew.metrics.warmer_told(FOLLOWS)
-                await self._crew.clock.sleep(AWAY_S)
+                await self._crew.clock.sleep(self._crew.pace.away_s)
                 continue
             is_behind = await self._once()
             if not is_behind:
-                await self._crew.clock.sleep(self._step_s)
+                await self._crew.clock.sleep(self._crew.pace.step_s)
 
     async def close(self) -> None:
         """Save what was learnt, and let another lead at once."""
@@ -125,6 +132,8 @@ class Driver:
     def forget(self) -> None:
         """Begin again from the notes: something of what is in memory had to go."""
         self._lose()
+        for forget in self.forgetters:
+            forget()
 
     async def _once(self) -> bool:
         """Take one step; return whether there is more to read at once."""
@@ -177,11 +186,11 @@ class Driver:
             except StoreUnavailable:
                 break  # it ends by itself
         if now_s >= self._figures_due_s:
-            self._figures_due_s = now_s + FIGURES_S
+            self._figures_due_s = now_s + crew.pace.figures_s
             figures = await asyncio.to_thread(reign.warmer.figures, now_s)
             crew.metrics.warmer_told(told_of_figures(figures))
             await crew.notes.save(FIGURES, published(figures))
-        if now_s - reign.saved_at_s >= SAVE_S:
+        if now_s - reign.saved_at_s >= crew.pace.save_s:
             reign.saved_at_s = now_s
             await crew.notes.save(SPEND, dump(reign.day))
 

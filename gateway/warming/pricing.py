@@ -60,7 +60,9 @@ def cost_of_parts(parts: Iterable[Part], catalogue: Catalogue, *, warm_tier: str
     return Cost(live_nanousd=live, warm_nanousd=warm)
 
 
-def bound_of_parts(parts: Iterable[Part], catalogue: Catalogue, *, growth: float) -> int | None:
+def bound_of_parts(
+    parts: Iterable[Part], catalogue: Catalogue, *, growth: float, most_output: int | None
+) -> int | None:
     """Return the most that having a run's answers made may cost, at sizes `growth` times those of the kept run's.
 
     It is a sum to be kept to, not one that cannot be passed: the purse sees to that.
@@ -68,7 +70,8 @@ def bound_of_parts(parts: Iterable[Part], catalogue: Catalogue, *, growth: float
     most = 0
     for part in parts:
         card = catalogue.get(part.model)
-        size = Size(input=int(part.most_input * max(1.0, growth)), output=part.most_output, choices=1)
+        caps = [cap for cap in (part.most_output, most_output) if cap is not None]
+        size = Size(input=int(part.most_input * max(1.0, growth)), output=min(caps, default=None), choices=1)
         leg = None if card is None or not part.most_input else leg_nanousd(card, size)
         if leg is None:
             return None

@@ -6,7 +6,7 @@ Of each step that needs no other, on each segment: what they share and what is t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import orjson
@@ -26,9 +26,7 @@ from router.facts import BadRequest
 _READ = StepError(message="its prompt was only read", type="pipeline_error", code="only_read", source="gateway")
 
 
-def prefix_of_run(
-    parts: Iterable[Part], catalogue: Catalogue, *, warm_tier: str, marked: tuple[str, ...]
-) -> Prefix:
+def prefix_of_run(parts: Iterable[Part], catalogue: Catalogue, *, warm_tier: str, marked: tuple[str, ...]) -> Prefix:
     """Return what having the prompts of these answers read comes to: of those that are long enough to be kept.
 
     Providers that begin with one of `marked` keep only what a request tells them to, which a step does not.
@@ -63,6 +61,7 @@ class _Reads:
     interaction: Interaction
     flow: Flow
     count: int = 0
+    bodies: set[bytes] = field(default_factory=set)
 
     async def __call__(self, ask: StepAsk, *, on_first_token: Callable[[], None] | None = None) -> StepAnswer:
         steps = self.interaction.steps
@@ -72,7 +71,9 @@ class _Reads:
             asked = steps.ask_of(ask, steps.clock.monotonic())
         except BadRequest:
             return StepAnswer(content=_READ)
-        if self.flow.trail(asked).facts.input_tokens >= LEAST_PREFIX_TOKENS:
+        is_new = asked.request.body not in self.bodies
+        self.bodies.add(asked.request.body)  # what is said twice in a transcript is read once
+        if is_new and self.flow.trail(asked).facts.input_tokens >= LEAST_PREFIX_TOKENS:
             self.count += await answered(self.flow.run, _only_read(asked)) is not None
         return StepAnswer(content=_READ)
 

@@ -38,6 +38,7 @@ from warmer.types import PredictorName, Quote
 
 FRESH_SHARE = 0.9
 """Of a run, answers older than this share of their time are made anew; warmer/choosing.py has the same bound."""
+LEAST_OUTPUT = 256
 _SOMEBODY: PredictorName = "announced"
 _MARKED = ("anthropic", "bedrock", "vertex_ai")
 """Providers that keep a prompt only where the request says so."""
@@ -56,9 +57,29 @@ class Wish:
     is_hurried: bool = False
 
     @property
+    def most_output(self) -> int | None:
+        """The most tokens that an answer may have: twice as many as the kept one's, four times as many of another one;
+        a longer one is cut off, paid and not kept. None where answers have none, or nobody counted them."""
+        usages = [part.usage for part in self.kept.parts]
+        if self.kept.dialect == "embeddings" or any(usage.is_estimated for usage in usages):
+            return None
+        taken = max(usage.output_tokens for usage in usages)
+        return max(LEAST_OUTPUT, (2 if self.growth == 1.0 else 4) * taken)
+
+    @property
     def tier(self) -> str:
         """The service tier that warms ask for: "" is the standard one, also where time is too short for a cheap one."""
         return "" if self.rules.tier == "standard" or self.is_hurried else self.rules.tier
+
+    def warming(self, predictor: PredictorName, purse: Purse) -> Warming:
+        """Return on whose account it is asked."""
+        return Warming(
+            predictor=predictor,
+            purse=purse,
+            service_tier=self.tier,
+            wait_s=self.kept.wait_s,
+            most_output=self.most_output,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +148,7 @@ class Wishes:
 
     async def price(self, wish: Wish, *, catalogue: Catalogue) -> Priced | None:
         """Return what it comes to; None where it may not be asked or cannot be priced. Raises StoreUnavailable."""
-        warming = Warming(predictor=_SOMEBODY, purse=Purse(left_nanousd=0), service_tier=wish.tier)
+        warming = wish.warming(_SOMEBODY, Purse(left_nanousd=0))
         if wish.kept.kind == "run":
             return await self._price_run(wish, warming, catalogue)
         ask = self.ask(wish, warming)
@@ -182,7 +203,8 @@ class Wishes:
         standing = await self.shelf.standing(tenant, () if same is None else [part.key for part in parts])
         missing = _missing(parts, standing.answers, now=self.clock.now())
         cost = cost_of_parts(missing or parts, catalogue, warm_tier=wish.tier)
-        bound = bound_of_parts(missing or parts, catalogue, growth=1.0 if same is not None else wish.growth)
+        growth = 1.0 if same is not None else wish.growth
+        bound = bound_of_parts(missing or parts, catalogue, growth=growth, most_output=wish.most_output)
         if cost is None or bound is None:
             return None
         prefix = prefix_of_run(parts, catalogue, warm_tier=wish.tier, marked=_MARKED)

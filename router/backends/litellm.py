@@ -23,6 +23,7 @@ from router.types import Call, Streamed, Whole
 OK = 200
 _EVENT_KEYS = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
 _CHOICE_KEYS = ("index", "delta", "message", "logprobs", "finish_reason")
+_MALFORMED = b"data: {\n\n"
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
@@ -113,11 +114,11 @@ async def _events(
     """Yield the events, usage last and on its own, then [DONE].
 
     LiteLLM invents finish_reason "stop" where a provider's stream merely ends; unless the provider said it, that is a
-    cut.
+    cut. For each malformed event that LiteLLM did not get to see comes one that is as malformed: whoever reads counts.
     """
     usage: object = None
     frame: dict[str, object] = {}
-    said_bytes = 0
+    said_bytes = malformed = 0
     try:
         async for chunk in stream:
             document = chunk.model_dump(exclude_none=True)
@@ -130,10 +131,15 @@ async def _events(
             said_bytes += sum(len(orjson.dumps(choice.get("delta"))) for choice in choices)
             if said_bytes > max_bytes:
                 raise _too_much(call, max_bytes)
+            if missing := litellm_door.malformed_events(responses) - malformed:
+                malformed += missing
+                yield _MALFORMED * missing
             if is_last or any(choice.get("delta") for choice in choices):
                 yield _event({**frame, "choices": choices})
     except litellm_door.CALL_ERRORS as error:
         raise _stream_error(error, call, responses) from None
+    if missing := litellm_door.malformed_events(responses) - malformed:
+        yield _MALFORMED * missing
     if isinstance(usage, dict):
         yield _event({**frame, "choices": [], "usage": _usage(usage)})
     yield b"data: [DONE]\n\n"
@@ -224,7 +230,7 @@ def _provider_error(error: Exception, call: Call, responses: list[HttpResponse])
         return _of_gateway(stated, "bad_request", status=400, code="unsupported_parameter")
     if kind == "timeout" and status is None:
         return _of_gateway("the provider did not answer in time", kind)
-    if kind == "connect" and status is None:
+    if kind in ("connect", "unreachable") and status is None:
         return _of_gateway("no connection to the provider", kind)
     if not responses:
         message = f"the request cannot be translated for {call.deployment.provider}"

@@ -13,7 +13,7 @@ from typing import Self
 import aiohttp
 
 from policies.model import Dialect
-from router.errors import ProviderError
+from router.errors import ErrorKind, ProviderError
 from router.provider_errors import error_of_response
 from router.provider_link import Answer, ProviderLink, Target
 from router.rewrite import provider_body
@@ -181,7 +181,8 @@ def _picked(headers: Mapping[str, str], allowed: Mapping[str, str]) -> dict[str,
 
 
 def _connect_failure(error: Exception, deployment: Deployment) -> ProviderError:
-    return ProviderError(f"no answer from {deployment.provider}: {_reason(error)}", kind="connect", source="gateway")
+    kind: ErrorKind = "unreachable" if isinstance(error, aiohttp.ConnectionTimeoutError) else "connect"
+    return ProviderError(f"no answer from {deployment.provider}: {_reason(error)}", kind=kind, source="gateway")
 
 
 def _cut(error: Exception, deployment: Deployment) -> ProviderError:

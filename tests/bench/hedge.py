@@ -10,7 +10,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from policies.model import HedgeRules
+from policies.rules import HedgeRules
 from router.attempts import Limits
 from tests.virtual_time import Fleet, VirtualTimeLoop
 

@@ -38,7 +38,7 @@ def instructions() -> dict[str, int] | str:
         )
         if told.returncode != 0:
             return f"instructions are not counted: valgrind: {told.stderr[-300:]}"
-        counts = _counts(Path(folder))
+        counts = counts_in(Path(folder))
     # A dump before each mark: what precedes the first one is the start, then loop, gap, loop, gap …
     loops = counts[1::2][: 2 * len(STEPS)]
     if len(loops) < 2 * len(STEPS):
@@ -47,7 +47,7 @@ def instructions() -> dict[str, int] | str:
     return {name: (b - a) // REPEATS for name, a, b in zip(STEPS, empty, used, strict=True)}
 
 
-def _counts(folder: Path) -> list[int]:
+def counts_in(folder: Path) -> list[int]:
     def number(path: Path) -> int:
         return int(path.suffix[1:]) if path.suffix[1:].isdecimal() else 10**9
 

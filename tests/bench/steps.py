@@ -19,8 +19,10 @@ from router.rewrite import provider_body
 from router.sse import StreamReader
 from router.types import Call, ChatRequest, Deployment, Usage
 from router.usage import read_answer
+from tests.bench.keeping import keep
 from tests.bench.payloads import COUNTER, MODEL, big_text, chat_answer, chat_body, events
 from tests.bench.samples import outcome, policy_of
+from tests.bench.spending import spending_step
 
 Step = Callable[[], object]
 LIMITS = DoorLimits()
@@ -57,18 +59,20 @@ def _route_class(request: ChatRequest) -> RouteClass:
     return match(_policy((SHIPPED / "default.yaml").read_text()), _facts(request))
 
 
+CARD = ModelCard(
+    group=MODEL,
+    providers=("openai",),
+    mode="chat",
+    price=Price(base=RATES),
+    context_window=128_000,
+    max_output_tokens=16_384,
+    capabilities=frozenset({"tools", "json_schema"}),
+    is_simulated=False,
+)
+
+
 def _choose() -> Step:
-    card = ModelCard(
-        group=MODEL,
-        providers=("openai",),
-        mode="chat",
-        price=Price(base=RATES),
-        context_window=128_000,
-        max_output_tokens=16_384,
-        capabilities=frozenset({"tools", "json_schema"}),
-        is_simulated=False,
-    )
-    view = View(catalogue={MODEL: card}, unhealthy=frozenset(), draw=0.5)
+    view = View(catalogue={MODEL: CARD}, unhealthy=frozenset(), draw=0.5)
     route_class = _route_class(_request(_body()))
     return lambda: choose(route_class, view)
 
@@ -124,6 +128,11 @@ def _decode() -> Step:
     return lambda: codec.decode(raw)
 
 
+def _keep(body: bytes, *, is_on: bool) -> Step:
+    request, policy = _request(body), _policy((SHIPPED / "default.yaml").read_text())
+    return keep(request, policy, _route_class(request), _stored(), is_on=is_on)
+
+
 def _feed() -> Step:
     reader, event = StreamReader(), events()[1]
     return lambda: reader.feed(event)
@@ -151,12 +160,18 @@ def _record() -> Step:
     return lambda: metrics.record(ended)
 
 
+def _spend() -> Step:
+    request = _request(_body())
+    return spending_step(request, _facts(request), CARD)
+
+
 STEPS: Mapping[str, Callable[[], Step]] = {
     "read and facts, 0.4 KB": lambda: _read(_body()),
     "read and facts, 32 KB": lambda: _read(_body(big_text())),
     "match, shipped policy": lambda: _match((SHIPPED / "default.yaml").read_text()),
     "match, last of 1,000 routes": lambda: _match(policy_of(1_000)),
     "choose": _choose,
+    "budget and limits, at hand": _spend,
     "exact key, 0.4 KB": lambda: _key(_body()),
     "exact key, 32 KB": lambda: _key(_body(big_text())),
     "rewrite for the provider, 0.4 KB": lambda: _rewrite(_body()),
@@ -165,6 +180,9 @@ STEPS: Mapping[str, Callable[[], Step]] = {
     "one event of a stream": _feed,
     "stored answer, encode": _encode,
     "stored answer, decode": _decode,
+    "keep a request, 0.4 KB": lambda: _keep(_body(), is_on=True),
+    "keep a request, 32 KB": lambda: _keep(_body(big_text()), is_on=True),
+    "keep a request, warming off": lambda: _keep(_body(), is_on=False),
     "outcome to ledger entry": _book,
     "outcome to metrics": _record,
 }

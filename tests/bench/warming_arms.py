@@ -25,31 +25,6 @@ BEFORE_EXPIRY_S = 55.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
-    """What is done. `predictors` None: nothing is warmed; `is_oracle`: it knows what comes; `announces`: the bot
-    does."""
-
-    name: str
-    predictors: tuple[PredictorName, ...] | None = None
-    is_oracle: bool = False
-    announces: bool = False
-    keeps: bool = True
-    joins: bool = True
-
-
-ARMS = (
-    Arm(name="no cache", keeps=False, joins=False),
-    Arm(name="fill on miss", joins=False),
-    Arm(name="+ joining"),
-    *(Arm(name=name, predictors=(name,)) for name in PREDICTORS),
-    Arm(name="all predictors", predictors=tuple(PREDICTORS)),
-    Arm(name="event-driven", predictors=(), announces=True),
-    Arm(name="all + event-driven", predictors=tuple(PREDICTORS), announces=True),
-    Arm(name="oracle", is_oracle=True),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Announcing:
     """Composed, not recorded: the bot sees a transcript being posted, and says so before its run is asked for.
 
@@ -61,6 +36,32 @@ class Announcing:
     in_vain: float = 0.25
     lead_s: float = 90.0
     sigma: float = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """What is done. `predictors` None: nothing is warmed; `is_oracle`: it knows what comes; `announcing`: the bot
+    does."""
+
+    name: str
+    predictors: tuple[PredictorName, ...] | None = None
+    is_oracle: bool = False
+    announcing: Announcing | None = None
+    keeps: bool = True
+    joins: bool = True
+
+
+ARMS = (
+    Arm(name="no cache", keeps=False, joins=False),
+    Arm(name="fill on miss", joins=False),
+    Arm(name="+ joining"),
+    *(Arm(name=name, predictors=(name,)) for name in PREDICTORS),
+    Arm(name="all predictors", predictors=tuple(PREDICTORS)),
+    Arm(name="event-driven", predictors=(), announcing=Announcing()),
+    Arm(name="half announced, half in vain", predictors=(), announcing=Announcing(covers=0.5, in_vain=1.0)),
+    Arm(name="all + event-driven", predictors=tuple(PREDICTORS), announcing=Announcing()),
+    Arm(name="oracle", is_oracle=True),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,13 @@ def announcements(requests: Sequence[Request], how: Announcing, *, seed: int) ->
                 nobodys = replace(request, key=digest("in vain", request.key))
                 found.append((request.at_s + rng.uniform(-3600, 3600), nobodys))
     return sorted(found, key=lambda pair: pair[0])
+
+
+def said_of(posted: Request, at_s: float) -> Announcement:
+    """Return what the bot says: within the hour, most likely after the usual lead."""
+    return Announcement(
+        tenant="bench", recipe=Known(key=posted.key), due_at_s=at_s + Announcing().lead_s, until_s=at_s + 3600.0
+    )
 
 
 async def play(requests: Sequence[Request], arm: Arm, budget: Budget, *, seed: int) -> Run:
@@ -120,19 +128,21 @@ async def _oracle(requests: Sequence[Request], world: World) -> None:
 
 
 class _Steps:
-    """When the warmer steps: after every request, every ten minutes, and before what is popular expires.
-
-    The product steps every few seconds; between these times it would find nothing to do.
+    """When the warmer steps: after the requests of sessions that have several, every ten minutes, and before and after
+    what is popular expires. The product steps every few seconds; between these times it would find little to do.
     """
 
-    def __init__(self, start_s: float) -> None:
-        self._due: list[float] = [start_s]
-        self._last_s = start_s
+    def __init__(self, requests: Sequence[Request]) -> None:
+        sessions = Counter(request.session for request in requests)
+        self._several = {session for session, count in sessions.items() if count > 1}
+        self._last_s = requests[0].at_s
+        self._due: list[float] = []
         self._seen: Counter[str] = Counter()
 
     def saw(self, request: Request, world: World) -> None:
         self._seen[request.key] += 1
-        heapq.heappush(self._due, request.at_s + 1.0)
+        if request.session in self._several:
+            heapq.heappush(self._due, request.at_s + 1.0)
         if self._seen[request.key] > 1:
             self.kept(world.fresh_until_s(request.key))
 
@@ -160,8 +170,8 @@ async def _warmed(requests: Sequence[Request], arm: Arm, world: World, *, seed: 
     recorder = Recorder(world, WorldBookmark(), capacity=2_000)
     ports = WarmerPorts(recorder=recorder, notes=WorldNotes(), asker=world, gate=world)
     warmer = Warmer(ports, rules=rules)
-    said = announcements(requests, Announcing(), seed=seed) if arm.announces else []
-    steps = _Steps(requests[0].at_s + 1.0)
+    said = announcements(requests, arm.announcing, seed=seed) if arm.announcing else []
+    steps = _Steps(requests)
     results: Counter[str] = Counter()
     place = 0
 
@@ -177,12 +187,11 @@ async def _warmed(requests: Sequence[Request], arm: Arm, world: World, *, seed: 
             at_s, posted = said[place]
             place += 1
             world.know(posted)
-            due_s = at_s + Announcing().lead_s
-            recipe = Known(key=posted.key)
-            warmer.announce(Announcement(tenant="bench", recipe=recipe, due_at_s=due_s, until_s=at_s + 3600.0))
+            warmer.announce(said_of(posted, at_s))
             await step(max(at_s, world.now_s))
         while (due_s := steps.before(request.at_s)) is not None:
             await step(due_s)
-        steps.saw(request, world) if world.serve(request) else None
+        world.serve(request)
+        steps.saw(request, world)
     figures = warmer.figures(world.now_s)
     return Run(arm=arm.name, seed=seed, counts=world.counts, figures=figures, results=dict(results))

@@ -100,7 +100,7 @@ class World:
         is_good = kept is not None and request.at_s < kept.until_s
         if kept is not None and is_good and (request.at_s >= kept.made_s or self._joins):
             waited_s = max(HIT_WAIT_S, kept.made_s - request.at_s)
-            origin = kept.by or ("user" if request.at_s >= kept.made_s else "joined")
+            origin: str = kept.by or ("user" if request.at_s >= kept.made_s else "joined")
             counts.hit_waits_s.append(waited_s)
             event = self._event(request, waited_s=waited_s, was_hit=True, kept=kept)
         else:

@@ -166,7 +166,7 @@ async def _add_all(index: AnyIndex, entries: Sequence[Entry]) -> None:
 
 
 async def _eventually(check: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await check():  # noqa: ASYNC110 - another process's work sends no event
             await asyncio.sleep(0.005)
 

@@ -47,7 +47,7 @@ def key() -> str:
 
 async def _gone(store: AnyStore, key: str) -> None:
     """Return once `key` has expired."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await store.get(key) is not None:  # noqa: ASYNC110 - the clock of another process sends no event
             await asyncio.sleep(0.002)
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.anthropic_provider import Reply as AnthropicReply
-from tests.faults.rows import AnyReply, Row
+from tests.e2e.serving import BOUND_S
+from tests.faults.row import AnyReply, Row
 from tests.faults.running import LETTERS, UPSTREAM, Asked, Faulty, Got, Mode, fallback_of
 from tests.provider import Reply
 
@@ -45,7 +46,7 @@ async def play(faulty: Faulty, row: Row, mode: Mode) -> Played:
     got = await faulty.chat(f"{letter}-{row.name}-{mode}", stream=mode == "stream", route=route)
     primary = faulty.asked(upstream)
     if row.hangs_up:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BOUND_S):
             await primary[0].hung_up.wait()
     return Played(got=got, primary=primary, then=faulty.asked(second), all=len(faulty.asked()))
 

@@ -2,83 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
-from tests import anthropic_provider as anthropic
-from tests.faults.running import BACKUP_TEXT, Backend, Mode
+from tests.faults.litellm_rows import LITELLM_ROWS
+from tests.faults.row import OPENAI_TEXT, STREAM, WHOLE, Row, alone, event, fallback, rescued
 from tests.provider import Reply
-
-Wanted = Literal["complete", "error", "error event"]
-AnyReply = Reply | anthropic.Reply
-STREAM: tuple[Mode, ...] = ("stream",)
-WHOLE: tuple[Mode, ...] = ("whole",)
-OPENAI_TEXT = "Hello there, bot."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One fault of a provider on `backend`. `replies` are the primary's in order, `always` what it answers after them.
-
-    `route` "alone" has no fallback, "" has `backup`, others the fallback of their name; `then` are the fallback's
-    replies in order. `asked` and `fell_back`: how often each must be asked, and nobody else; `prefills`: for each time
-    that the fallback was asked, whether it was to continue an assistant message. `hangs_up`: the gateway must drop the
-    primary's connection. `apart_s`: how long after the first try the second may come at the soonest.
-    """
-
-    name: str
-    backend: Backend = "openai"
-    replies: tuple[AnyReply, ...] = ()
-    always: AnyReply | None = None
-    then: tuple[AnyReply, ...] = ()
-    route: str = ""
-    modes: tuple[Mode, ...] = ("stream", "whole")
-    wanted: Wanted = "complete"
-    text: str = ""
-    asked: int = 1
-    fell_back: int = 0
-    prefills: tuple[bool, ...] = ()
-    status: int = 200
-    code: str = ""
-    source: str = ""
-    said: str = ""
-    hangs_up: bool = False
-    apart_s: float = 0.0
-
-    def text_in(self, mode: Mode) -> str:
-        """Return the text of a complete answer; Anthropic's words come without spaces where they are streamed."""
-        if self.text:
-            return self.text
-        if self.fell_back and not self.route:
-            return BACKUP_TEXT
-        if self.backend == "openai":
-            return OPENAI_TEXT
-        return "Hellothere." if mode == "stream" else "Hello there."
-
-
-def alone(row: Row, **changes: object) -> Row:
-    """Return the row where there is no fallback."""
-    changed = {"name": row.name + "-alone", "route": "alone", "fell_back": 0, "wanted": "error", **changes}
-    return replace(row, **changed)  # type: ignore[arg-type]
-
-
-def event(row: Row, **changes: object) -> Row:
-    """Return the row of a stream that breaks after its first words where there is no fallback: an error event."""
-    return alone(row, **{"wanted": "error event", **changes})
-
-
-def fallback(name: str, always: AnyReply, **changes: object) -> Row:
-    """Return the row of a fault that lasts, for which the backup answers."""
-    return replace(Row(name=name, always=always, fell_back=1), **changes)  # type: ignore[arg-type]
-
-
-def rescued(name: str, always: AnyReply, **changes: object) -> Row:
-    """Return the row of a stream that breaks after its first words, and that the fallback completes."""
-    return replace(
-        Row(name=name, always=always, route="twin", modes=STREAM, fell_back=1, prefills=(False,)),
-        **changes,  # type: ignore[arg-type]
-    )
 
 
 def _error(message: str, code: str, kind: str = "invalid_request_error") -> str:
@@ -91,6 +19,7 @@ _NO_PREFILL = Reply(status=400, body=_error("The last message must not be the as
 _DIFFERS = Reply(words=("Good", " day."))
 _REST = Reply(words=(", friend", "."))
 
+_refusing = fallback("429-persistent", Reply(status=429), asked=2)
 _limited = fallback("429-retry-after-too-long", Reply(status=429, headers={"Retry-After": "30"}))
 _broken = fallback("500-persistent", Reply(status=500), asked=2)
 _silent = fallback("silent", Reply(fault="silent"), hangs_up=True)
@@ -107,6 +36,16 @@ _dripping = rescued("dripping-stream", Reply(words=tuple(OPENAI_TEXT), piece_byt
 
 OPENAI_ROWS: tuple[Row, ...] = (
     Row(name="429-short", replies=(Reply(status=429, headers={"retry-after-ms": "80"}),), asked=2, apart_s=0.08),
+    # Longer than is waited for where there is a fallback; without one the deadline alone decides.
+    alone(
+        Row(name="429-waited-for"),
+        replies=(Reply(status=429, headers={"retry-after-ms": "250"}),),
+        wanted="complete",
+        asked=2,
+        apart_s=0.25,
+    ),
+    _refusing,
+    alone(_refusing, status=429, code="rate_limit_exceeded", source="provider"),
     _limited,
     alone(_limited, status=429, code="rate_limit_exceeded", source="provider"),
     _broken,
@@ -170,124 +109,6 @@ OPENAI_ROWS: tuple[Row, ...] = (
     fallback("not-json", Reply(body="<html>", whole=True)),
     fallback("empty-body", Reply(body="", whole=True)),
     fallback("huge-whole", Reply(huge_bytes=1 << 20), modes=WHOLE),
+    fallback("huge-event", Reply(words=("x" * (5 << 20),)), modes=STREAM),
 )
-
-
-def _anthropic_error(kind: str, message: str) -> dict[str, object]:
-    return {"type": "error", "error": {"type": kind, "message": message}}
-
-
-_A_500 = anthropic.Reply(status=500, error=_anthropic_error("api_error", "Internal server error"))
-_A_529 = anthropic.Reply(status=529, error=_anthropic_error("overloaded_error", "Overloaded"))
-_A_SLOW_DOWN = _anthropic_error("rate_limit_error", "Slow down")
-_A_LONG = _anthropic_error("invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum")
-_A_REFUSED = _anthropic_error("invalid_request_error", "Output blocked by content filtering policy")
-_A_NO_PREFILL = anthropic.Reply(
-    status=400,
-    error=_anthropic_error("invalid_request_error", "This model does not support assistant message prefill."),
-)
-_A_IN_200 = json.dumps(_anthropic_error("overloaded_error", "upstream is on fire"))
-
-
-def _said(text: str, **changes: object) -> anthropic.Reply:
-    return anthropic.Reply(content=({"type": "text", "text": text},), **changes)  # type: ignore[arg-type]
-
-
-_a_limited = fallback(
-    "429-retry-after-too-long", anthropic.Reply(status=429, error=_A_SLOW_DOWN, headers={"Retry-After": "30"})
-)
-_a_broken = fallback("500-persistent", _A_500, asked=2)
-_a_silent = fallback("silent", anthropic.Reply(silent=True), hangs_up=True)
-_a_headers = fallback("headers-only", anthropic.Reply(hang_after=0), modes=STREAM, hangs_up=True)
-_a_long = fallback("context-length", anthropic.Reply(status=400, error=_A_LONG))
-_a_on_fire = fallback("error-in-200", anthropic.Reply(body=_A_IN_200), asked=2)
-_a_cut = rescued("cut-mid-stream", anthropic.Reply(cut_after=3))
-_a_clean_cut = rescued("clean-cut-mid-stream", anthropic.Reply(end_after=3))
-_a_stalled = rescued("stall-mid-stream", anthropic.Reply(hang_after=3), hangs_up=True)
-_a_erring = rescued("error-event-mid-stream", anthropic.Reply(error_after=3))
-_a_dripping = rescued(
-    "dripping-stream", _said("H e l l o t h e r e .", drip_s=0.06), then=(_said("Hello there."),), hangs_up=True
-)
-
-_LITELLM_ROWS: tuple[Row, ...] = (
-    Row(
-        name="429-short",
-        replies=(anthropic.Reply(status=429, error=_A_SLOW_DOWN, headers={"retry-after-ms": "80"}),),
-        asked=2,
-        apart_s=0.08,
-    ),
-    _a_limited,
-    alone(_a_limited, status=429, said="Slow down", source="provider"),
-    _a_broken,
-    alone(_a_broken, status=502, code="provider_error", source="provider"),
-    replace(_a_broken, name="529-persistent", always=_A_529),
-    Row(name="500-once", replies=(_A_500,), asked=2),
-    Row(name="reset-once", replies=(anthropic.Reply(reset=True),), asked=2),
-    replace(_a_broken, name="reset-persistent", always=anthropic.Reply(reset=True)),
-    _a_silent,
-    alone(_a_silent, status=504, code="provider_timeout", source="gateway"),
-    _a_headers,
-    alone(_a_headers, status=504, code="provider_timeout", source="gateway"),
-    Row(name="cut-before-first-token", replies=(anthropic.Reply(cut_after=1),), asked=2, modes=STREAM),
-    _a_cut,
-    event(_a_cut, code="stream_cut", prefills=()),
-    replace(_a_cut, name="cut-mid-stream-held", route="hold", asked=2),
-    replace(_a_cut, name="cut-while-assembled", route="assembled", modes=WHOLE, asked=2, text="Hellothere."),
-    replace(
-        _a_cut,
-        name="cut-then-prefill",
-        route="prefill",
-        then=(_said(", friend."),),
-        text="Hello,friend.",
-        prefills=(True,),
-    ),
-    replace(
-        _a_cut,
-        name="cut-then-refused-prefill",
-        route="prefill",
-        then=(_A_NO_PREFILL,),
-        fell_back=2,
-        prefills=(True, False),
-    ),
-    replace(_a_cut, name="cut-then-nobody-fits", then=(_said("Good day."),), wanted="error event", code="stream_cut"),
-    _a_clean_cut,
-    event(_a_clean_cut, code="stream_cut", prefills=()),
-    _a_stalled,
-    event(_a_stalled, code="provider_timeout", source="gateway", prefills=()),
-    replace(_a_stalled, name="stall-while-assembled", route="assembled", modes=WHOLE, text="Hellothere."),
-    _a_dripping,
-    event(_a_dripping, code="provider_timeout", source="gateway", then=(), prefills=()),
-    fallback("dripping-whole", anthropic.Reply(drip_s=0.05), modes=WHOLE, hangs_up=True),
-    # Anthropic's last event is message_stop; what it says before is all that is needed.
-    Row(name="no-done", always=anthropic.Reply(end_after=6), modes=STREAM),
-    Row(name="no-done-and-stays", always=anthropic.Reply(hang_after=6), modes=STREAM, hangs_up=True),
-    _a_long,
-    alone(_a_long, status=400, code="context_length_exceeded", said="prompt is too long", source="provider"),
-    replace(_a_long, name="context-length-then-larger", route="wide"),
-    Row(
-        name="content-policy",
-        always=anthropic.Reply(status=400, error=_A_REFUSED),
-        wanted="error",
-        status=400,
-        code="content_policy_violation",
-        source="provider",
-        said="content filtering policy",
-    ),
-    fallback(
-        "provider-key-refused",
-        anthropic.Reply(status=401, error=_anthropic_error("authentication_error", "invalid x-api-key")),
-    ),
-    _a_on_fire,
-    alone(_a_on_fire, status=502),
-    fallback("error-event-first", anthropic.Reply(error_after=0), modes=STREAM, asked=2),
-    _a_erring,
-    event(_a_erring, prefills=(), source="provider"),
-    # LiteLLM makes an empty stream of a body that is none: the same as one that was cut.
-    fallback("not-json", anthropic.Reply(body="<html>"), modes=WHOLE),
-    fallback("not-json", anthropic.Reply(body="<html>"), modes=STREAM, asked=2),
-    fallback("empty-body", anthropic.Reply(body=""), modes=WHOLE),
-    fallback("empty-body", anthropic.Reply(body=""), modes=STREAM, asked=2),
-    fallback("huge-whole", _said("x" * (1 << 20)), modes=WHOLE),
-)
-LITELLM_ROWS = tuple(replace(row, backend="litellm") for row in _LITELLM_ROWS)
 ROWS = OPENAI_ROWS + LITELLM_ROWS

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
@@ -14,15 +14,18 @@ from typing import Any, Literal
 import aiohttp
 
 from tests.anthropic_provider import AnthropicProvider
-from tests.e2e.serving import Served, serving
+from tests.e2e.serving import BOUND_S, Served, serving
+from tests.nowhere import full_backlog
 from tests.provider import Reply, ScriptedProvider
 
+Asking = AbstractAsyncContextManager[aiohttp.ClientResponse]
 Mode = Literal["stream", "whole"]
 Backend = Literal["openai", "litellm"]
 LETTERS: Mapping[Backend, str] = {"openai": "o", "litellm": "a"}
 UPSTREAM: Mapping[Backend, str] = {"openai": "up", "litellm": "claude"}
 CAP_S = 0.3
 SETTINGS: Mapping[str, float] = {
+    "connect-timeout-s": 0.2,
     "first-token-timeout-s": CAP_S,
     "first-token-floor-s": CAP_S / 3,
     "answer-timeout-s": CAP_S,
@@ -78,12 +81,16 @@ def fallback_of(route: str, backend: Backend) -> str:
     return f"{UPSTREAM[backend]}-{'twin' if route in ('hold', 'assembled') else route}"
 
 
-def models_file(names: Iterable[str], *, openai: str, anthropic: str, nowhere: str) -> str:
+def models_file(names: Iterable[str], *, openai: str, anthropic: str, refused: str, full: str) -> str:
     """Return a model_list: a group `o-NAME` at the OpenAI-shaped provider, `a-NAME` at Anthropic's, for each name.
 
-    Groups of their own, so that what one test breaks does not cool down another's. `refused` has nobody listening.
+    Groups of their own, so that what one test breaks does not cool down another's. Nobody listens for `refused`, and
+    nobody takes the connections of `unreachable`.
     """
-    rows = [("refused", f'openai/up-refused, api_base: "{nowhere}"', INFO["wide"])]
+    rows = []
+    for name, base in (("refused", refused), ("unreachable", full)):
+        rows.append((f"o-{name}", f'openai/up-{name}, api_base: "{base}"', INFO["wide"]))
+        rows.append((f"a-{name}", f'anthropic/claude-{name}, api_base: "{base}"', INFO["wide"]))
     for name in (*FALLBACKS, *names):
         info = INFO.get(name, "max_input_tokens: 8192")
         rows.append((f"o-{name}", f'openai/up-{name}, api_base: "{openai}"', info))
@@ -171,15 +178,23 @@ class Faulty:
     anthropic: AnthropicProvider
     numbers: Iterator[int] = field(default_factory=count)
 
-    async def chat(self, model: str, *, stream: bool, route: str = "", **fields: object) -> Got:
-        """Send one chat request, new to the cache, and read the answer to its end, however that comes."""
+    def ask(self, model: str, *, stream: bool, headers: Mapping[str, str], **fields: object) -> Asking:
+        """Send one chat request, new to the cache."""
         message = {"role": "user", "content": f"question {next(self.numbers)}"}
         body = {"model": model, "stream": stream, "messages": [message], **fields}
         if model.startswith("a-"):
             body["max_tokens"] = 100
+        return self.session.post(self.served.url + "/v1/chat/completions", json=body, headers=headers)
+
+    async def chat(
+        self, model: str, *, stream: bool, route: str = "", deadline_s: float | None = None, **fields: object
+    ) -> Got:
+        """Ask, and read the answer to its end, however that comes."""
         headers = {"x-foreword-tags": f"task={route}"} if route else {}
-        url, read, broke_off = self.served.url + "/v1/chat/completions", b"", False
-        async with asyncio.timeout(20), self.session.post(url, json=body, headers=headers) as answer:
+        if deadline_s is not None:
+            headers["x-foreword-deadline-ms"] = f"{1000 * deadline_s:.0f}"
+        read, broke_off = b"", False
+        async with asyncio.timeout(BOUND_S), self.ask(model, stream=stream, headers=headers, **fields) as answer:
             try:
                 async for part in answer.content.iter_any():
                     read += part
@@ -212,9 +227,10 @@ async def faulty_gateway(names: Iterable[str], *, options: tuple[str, ...] = ())
     """Start one gateway process with a pair of model groups for each name; stop it in the end."""
     settings = tuple(f"--{name}={value}" for name, value in SETTINGS.items())
     limits = ("--workers=1", *settings, *options)
-    async with ScriptedProvider() as openai, AnthropicProvider() as anthropic, closed_port() as nowhere:
-        models = models_file(names, openai=openai.api_base, anthropic=anthropic.origin, nowhere=nowhere)
+    async with ScriptedProvider() as openai, AnthropicProvider() as anthropic, closed_port() as refused:
         with ExitStack() as stack:
+            full = stack.enter_context(full_backlog())
+            models = models_file(names, openai=openai.api_base, anthropic=anthropic.origin, refused=refused, full=full)
             served = await asyncio.to_thread(
                 stack.enter_context, serving(policy=policy_text(), models=models, options=limits)
             )

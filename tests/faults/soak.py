@@ -24,9 +24,10 @@ from gateway.ledger import read_ledger
 from gateway.stores.embedded import EmbeddedRedis
 from gateway.stores.redis import RedisStore
 from tests.faults.residue import Memory, open_descriptors
-from tests.faults.rows import OPENAI_TEXT
+from tests.faults.row import OPENAI_TEXT
 from tests.faults.running import Got
 from tests.faults.stores import kill, own_redis, told
+from tests.http.folding import idle_meters
 from tests.http.running import MODELS, POLICY, Gateway, running_gateway
 from tests.provider import Reply
 
@@ -50,6 +51,10 @@ SETTINGS: dict[str, str | bool] = {
     "drain_s": "2",
     "ledger_max_entries": "10000000",
 }
+BUDGETED = POLICY.replace(
+    "policy: default\n",
+    "policy: default\nbudgets: [{scope: tenant, limit_usd: 1000, window: month, hard: false}]\n",
+)
 FAULTS = (
     Reply(status=500),
     Reply(status=503),
@@ -84,6 +89,8 @@ class Soaked:
     outcomes: int = 0
     in_metrics: int = 0
     in_ledger: int = 0
+    cost_nanousd: int = 0
+    spent_nanousd: int = 0
     provider_calls: int = 0
     left: dict[str, int] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
@@ -108,7 +115,7 @@ def draw(rng: random.Random) -> Reply:
 async def soak(server: EmbeddedRedis, home: Path, *, seconds: float, seed: int) -> Soaked:
     """Run for about `seconds` and return what was seen."""
     soaked, rng = Soaked(seed=seed), random.Random(seed)
-    async with running_gateway(home, server.url, models=MODELS, policy=POLICY, settings=SETTINGS) as gateway:
+    async with running_gateway(home, server.url, models=MODELS, policy=BUDGETED, settings=SETTINGS) as gateway:
         counted = in_metrics(gateway)
         tasks = len(asyncio.all_tasks())
         descriptors = await asyncio.to_thread(open_descriptors) - 2 * gateway.provider.open_connections
@@ -125,6 +132,9 @@ async def soak(server: EmbeddedRedis, home: Path, *, seconds: float, seed: int) 
         soaked.never_arrived = soaked.fates.count(GONE)
         soaked.in_metrics = in_metrics(gateway) - counted
         soaked.in_ledger = await in_ledger(gateway, server.url)
+        meters = (await idle_meters(gateway)).values()
+        soaked.spent_nanousd = sum(spent for spent, _ in meters)
+        soaked.left["nano-dollars reserved"] = sum(reserved for _, reserved in meters)
     return soaked
 
 
@@ -137,6 +147,7 @@ def fold(gateway: Gateway, soaked: Soaked) -> None:
         if soaked.fates[number] & TOLD_OF:
             soaked.wrong.append(f"{outcome.request_id} has two outcomes")
         soaked.fates[number] |= TOLD_OF
+        soaked.cost_nanousd += outcome.cost_nanousd or 0
     gateway.provider.requests.clear()
     gateway.outcomes.clear()
 
@@ -255,6 +266,7 @@ def show(soaked: Soaked) -> None:
     rows += [("provider calls", soaked.provider_calls)]
     rows += [("Redis restarts", soaked.restarts), *sorted(soaked.results.items())]
     rows += [("outcomes", soaked.outcomes), ("in metrics", soaked.in_metrics), ("in the ledger", soaked.in_ledger)]
+    rows += [("nano-dollars in outcomes", soaked.cost_nanousd), ("in the budget", soaked.spent_nanousd)]
     rows += [(f"left: {what}", count) for what, count in soaked.left.items()]
     memory = soaked.memory
     rows += list(zip(("KiB at the start", "KiB at half time", "KiB at the end"), memory.kib, strict=True))

@@ -50,6 +50,6 @@ async def hung(server: EmbeddedRedis) -> AsyncIterator[None]:
 async def kill(server: EmbeddedRedis) -> None:
     """End the server without a word and wait until it is gone."""
     os.kill(server.pid, signal.SIGKILL)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while server.is_running():  # noqa: ASYNC110 - another process sends no event
             await asyncio.sleep(0.005)

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.faults.playing import Played, check, names_of, play
-from tests.faults.rows import ROWS, Row
+from tests.faults.row import Row
+from tests.faults.rows import ROWS
 from tests.faults.running import Faulty, Got, faulty_gateway
 from tests.faults.stories import NAMES, STORIES, warm_up
 

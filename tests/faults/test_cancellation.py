@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,18 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.http.folding import until_callers
+from tests.http.folding import idle_meters, until_callers
 from tests.http.running import MODELS, POLICY, Gateway, running_gateway
+from tests.nowhere import full_backlog
 from tests.provider import Reply
 from tests.proxy import DelayingProxy, delaying_proxy
 
 HELLO = [{"role": "user", "content": "hello there"}]
 PER_REQUEST = {"provider-call"}
+BUDGETED = POLICY.replace(
+    "policy: default\n",
+    "policy: default\nbudgets: [{scope: tenant, limit_usd: 1000, window: month, hard: false}]\n",
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,35 +39,29 @@ class Held:
     async def until_redis_holds_one(self) -> None:
         """Return once a command has been sent to a Redis that keeps its answer."""
         before = self.redis.passed_on
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.redis.passed_on == before:  # noqa: ASYNC110 - a few turns of the loop
                 await asyncio.sleep(0)
 
 
 @pytest.fixture
-async def held(redis_url: str, tmp_path: Path, full_backlog: str) -> AsyncIterator[Held]:
+async def held(redis_url: str, tmp_path: Path, nowhere: str) -> AsyncIterator[Held]:
     unreachable = f"""  - {{{{model_name: unreachable,
-     litellm_params: {{{{model: openai/up-nowhere, api_base: "{full_backlog}", api_key: sk-nowhere}}}}}}}}\n"""
+     litellm_params: {{{{model: openai/up-nowhere, api_base: "{nowhere}", api_key: sk-nowhere}}}}}}}}\n"""
     settings: dict[str, str | bool] = {"redis_timeout_s": "30", "memory_cache_bytes": "0", "drain_s": "0.1"}
     async with (
         delaying_proxy(redis_url, seed=1, delay_s=0.0) as proxy,
         running_gateway(
-            tmp_path / "files", proxy.url, models=MODELS + unreachable, policy=POLICY, settings=settings
+            tmp_path / "files", proxy.url, models=MODELS + unreachable, policy=BUDGETED, settings=settings
         ) as gateway,
     ):
         yield Held(gateway=gateway, redis=proxy)
 
 
 @pytest.fixture
-def full_backlog() -> object:
-    """Yield the API base of a port whose backlog is full: connecting to it takes for ever."""
-    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for waiting in (first, second):
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+def nowhere() -> Iterator[str]:
+    with full_backlog() as base:
+        yield base
 
 
 async def at_the_look_up(held: Held) -> None:
@@ -141,7 +139,7 @@ async def ask(held: Held, place: Place, *, stream: bool, seen: asyncio.Event) ->
 async def nothing_is_left(held: Held, outcomes: int, *, idle: int = 0) -> None:
     """Hold that the gateway is as if nobody had ever asked, but for the Outcomes."""
     gateway, inflight = held.gateway, held.gateway.worker.inflight
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (  # noqa: ASYNC110 - turns of the loop until the hang-up has been noticed
             len(gateway.outcomes) < outcomes
             or PER_REQUEST.intersection(gateway.worker.supervisor.names)
@@ -151,6 +149,12 @@ async def nothing_is_left(held: Held, outcomes: int, *, idle: int = 0) -> None:
     assert (inflight.count, inflight.callers, inflight.open_keys) == (0, 0, 0)
     assert len(gateway.outcomes) == outcomes
     assert len({outcome.request_id for outcome in gateway.outcomes}) == outcomes
+    places = gateway.worker.watch.traffic.places
+    asked = {attempt.deployment_id for outcome in gateway.outcomes for attempt in outcome.attempts}
+    assert [(places.in_flight(name), places.waiting(name)) for name in asked] == [(0, 0)] * len(asked)
+    if not held.redis.silent:
+        meters = await idle_meters(gateway)
+        assert [reserved for _, reserved in meters.values()] == [0] * len(meters)
 
 
 @pytest.mark.parametrize(("place", "stream"), CASES)
@@ -174,7 +178,9 @@ async def test_leaving_at(held: Held, place: Place, stream: bool) -> None:
     assert (outcome.result, outcome.status) == ("cancelled", 499)
     assert len(gateway.provider.requests) == place.asked
     assert set(gateway.worker.supervisor.names) <= before | {"store lane", "idle"}
-    held.redis.silent = False
+    if held.redis.silent:  # what it has swallowed never comes, and the drain would wait for it
+        held.redis.silent = False
+        held.redis.drop_all()
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -189,6 +195,33 @@ async def test_followers_leaving_one_by_one(held: Held, stream: bool) -> None:
             await until_callers(gateway, 3 - left)
     await nothing_is_left(held, 3)
     assert len(gateway.provider.requests) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_leaving_the_queue_for_a_place(held: Held, stream: bool) -> None:
+    """A 429 has lowered the limit to 2; two calls have these places, and whoever waits for one leaves."""
+    gateway = held.gateway
+    gateway.provider.script("up-small", Reply(status=429))
+    assert (await gateway.chat("lowers the limit")).status == 200
+    name, places = gateway.outcomes[0].attempts[0].deployment_id, gateway.worker.watch.traffic.places
+    gateway.provider.always("up-small", Reply(gate="never"))
+    async with asyncio.TaskGroup() as group:
+        holding = [group.create_task(gateway.chat(f"holds {number}", stream=stream)) for number in range(2)]
+        await gateway.provider.wait_for_requests(4)
+        leaving = group.create_task(gateway.chat("waits", stream=stream))
+        async with asyncio.timeout(30):
+            while places.waiting(name) < 1:  # noqa: ASYNC110 - a few turns of the loop
+                await asyncio.sleep(0)
+            leaving.cancel()
+            while len(gateway.outcomes) < 2:  # noqa: ASYNC110 - turns of the loop until the hang-up has been noticed
+                await asyncio.sleep(0)
+        assert (places.waiting(name), places.in_flight(name)) == (0, 2)
+        assert gateway.outcomes[1].attempts == ()
+        for task in holding:
+            task.cancel()
+    await nothing_is_left(held, 4, idle=1)
+    assert [outcome.result for outcome in gateway.outcomes] == ["ok", "cancelled", "cancelled", "cancelled"]
+    assert len(gateway.provider.requests) == 4
 
 
 async def test_leaving_in_the_middle_of_the_body(held: Held) -> None:
@@ -220,7 +253,7 @@ async def test_leaving_while_the_answer_is_being_stored(held: Held) -> None:
         held.redis.silent = True
         gateway.provider.open_gate("usage")
         leaving.cancel()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not gateway.outcomes or gateway.worker.inflight.count:  # noqa: ASYNC110 - turns of the loop
             await asyncio.sleep(0)
     inflight = gateway.worker.inflight

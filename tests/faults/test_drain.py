@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.serving import BOUND_S, is_refused, until
-from tests.faults.rows import OPENAI_TEXT
+from tests.faults.row import OPENAI_TEXT
 from tests.faults.running import Faulty, Got, faulty_gateway
 from tests.provider import Reply
 

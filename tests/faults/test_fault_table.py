@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from tests.faults.playing import check, names_of, play
-from tests.faults.rows import ROWS, Row
+from tests.faults.row import Row
+from tests.faults.rows import ROWS
 from tests.faults.running import Faulty, Mode, faulty_gateway
 from tests.faults.stories import NAMES, STORIES, Story, warm_up
 

@@ -40,7 +40,7 @@ def calls(*gateways: Gateway) -> int:
 
 
 async def until_given_up(gateway: Gateway, tenant: str, key: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await gateway.worker.store.get(lease_name(key, tenant=tenant)) is not None:
             pass
 
@@ -124,7 +124,7 @@ async def test_leaving_while_waiting_leaves_nothing_behind(pair: tuple[Gateway, 
         waiting = group.create_task(ask(two, one.key, "waits"))
         await asyncio.sleep(0.05)
         waiting.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not two.outcomes:  # noqa: ASYNC110 - turns of the loop until the hang-up has been noticed
                 await asyncio.sleep(0)
         one.provider.open_gate("answer")

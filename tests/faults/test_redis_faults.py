@@ -5,30 +5,25 @@ long, it is used again without help, and each transition is one log line.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from gateway.cache.exact import store_key
 from gateway.ledger import STREAM, read_ledger
 from gateway.stores.embedded import EmbeddedRedis
-from tests.faults.stores import hung, kill, own_redis, told
+from tests.faults.stores import hung, kill, told
 from tests.http.folding import until_shared
 from tests.http.running import MODELS, POLICY, Answer, Gateway, running_gateway
 from tests.proxy import DelayingProxy, delaying_proxy
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 2.0
+"""Long enough for a busy machine not to pass for a slow Redis; 50 ms is what ships."""
+SHORT_S = 0.5
 MANY = 20
-
-
-@pytest.fixture
-def redis() -> Iterator[EmbeddedRedis]:
-    with own_redis() as server:
-        yield server
 
 
 @asynccontextmanager
@@ -50,13 +45,13 @@ async def ask_many(gateway: Gateway, word: str) -> list[Answer]:
 
 
 async def until_state(gateway: Gateway, state: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while gateway.worker.services.details()["store"] != f"redis {state}":  # noqa: ASYNC110 - a probe of the lane
             await asyncio.sleep(0.01)
 
 
 async def until_ledger_is_written(gateway: Gateway) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while gateway.worker.ledger.waiting:  # noqa: ASYNC110 - its retry runs on the system's clock
             await asyncio.sleep(0.01)
 
@@ -66,10 +61,8 @@ def transitions(lines: list[EventDict]) -> list[str]:
 
 
 def waited_long(gateway: Gateway) -> int:
-    """Count the requests that waited for Redis as long as anybody may, by our own account; none may wait twice."""
-    waits = [outcome.overhead_s for outcome in gateway.outcomes]
-    assert max(waits) < 2 * TIMEOUT_S
-    return sum(wait > TIMEOUT_S * 0.9 for wait in waits)
+    """Count the requests that waited for Redis as long as anybody may, by our own account."""
+    return sum(outcome.overhead_s > TIMEOUT_S * 0.9 for outcome in gateway.outcomes)
 
 
 async def is_shared_again(gateway: Gateway) -> None:
@@ -84,10 +77,10 @@ async def test_a_hung_redis_costs_one_wait_and_no_request(redis: EmbeddedRedis, 
         with capture_logs() as lines:
             async with hung(redis):
                 await ask_many(gateway, "hung")
-                waits = [outcome.overhead_s for outcome in gateway.outcomes[-MANY:]]
+                # Who finds out waits, but not twice; everybody after that is told at once.
+                assert waited_long(gateway) <= 1
+                assert max(outcome.overhead_s for outcome in gateway.outcomes) < 2 * TIMEOUT_S
             await until_state(gateway, "up")
-        # Who finds out waits; everybody after that is told at once.
-        assert sum(wait > TIMEOUT_S * 0.9 for wait in waits) <= 1
         assert transitions(lines) == ["redis is down", "redis is up"]
         await is_shared_again(gateway)
         await until_ledger_is_written(gateway)
@@ -115,9 +108,12 @@ async def test_a_killed_redis_fails_no_request_under_load_and_is_used_again(
 
 
 async def test_a_slow_redis_makes_nobody_wait_longer_than_its_limit(redis: EmbeddedRedis, tmp_path: Path) -> None:
-    async with delaying_proxy(redis.url, seed=1, delay_s=0.0) as proxy, gateway_on(proxy.url, tmp_path) as gateway:
+    async with (
+        delaying_proxy(redis.url, seed=1, delay_s=0.0) as proxy,
+        gateway_on(proxy.url, tmp_path, timeout_s=SHORT_S) as gateway,
+    ):
         with capture_logs() as lines:
-            proxy.delay_s = 4 * TIMEOUT_S
+            proxy.delay_s = 4 * SHORT_S
             await ask_many(gateway, "slow")
             proxy.delay_s = 0.0
             await until_state(gateway, "up")
@@ -227,6 +223,6 @@ async def test_the_wrong_type_under_the_ledgers_key_fails_nobody_and_loses_nothi
 
 async def until_connections(proxy: DelayingProxy, count: int) -> None:
     """Return once the gateway has come back that often."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while proxy.connections < count:  # noqa: ASYNC110 - the lane's probes
             await asyncio.sleep(0.01)

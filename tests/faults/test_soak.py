@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from gateway.stores.embedded import EmbeddedRedis
 from tests.faults.soak import show, soak
-from tests.faults.stores import own_redis
-
-
-@pytest.fixture
-def redis() -> Iterator[EmbeddedRedis]:
-    with own_redis() as server:
-        yield server
 
 
 async def test_after_20_s_of_random_faults_nothing_is_left_and_everything_adds_up(

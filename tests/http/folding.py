@@ -10,7 +10,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.budgets.meters import tag
 from gateway.cache.exact import store_key
+from gateway.stores.redis import RedisStore
 from tests.http.running import Answer, Gateway
 
 Json = dict[str, Any]
@@ -97,20 +99,47 @@ def _without_empty(message: Json) -> Json:
 
 async def until_shared(gateway: Gateway, key: str) -> None:
     """Return once the answer to the exact key is in Redis, where it is put after the client has it."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await gateway.worker.store.get(store_key(key, tenant=gateway.tenant)) is None:
             pass
 
 
 async def until_callers(gateway: Gateway, count: int) -> None:
     """Return once `count` callers wait for or read provider calls."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while gateway.worker.inflight.callers != count:  # noqa: ASYNC110 - a few turns of the loop
             await asyncio.sleep(0)
 
 
 async def until_no_calls(gateway: Gateway) -> None:
     """Return once no provider call runs any more."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while gateway.worker.inflight.count:  # noqa: ASYNC110 - a few turns of the loop
             await asyncio.sleep(0)
+
+
+async def meters_of(gateway: Gateway) -> dict[str, tuple[int, int]]:
+    """Flush, and return (spent, reserved) by meter."""
+    await gateway.worker.spend.budgets.flush()
+    store = gateway.worker.store
+    assert isinstance(store, RedisStore)
+    found: dict[str, tuple[int, int]] = {}
+    async for key in store.scan(f"foreword:{tag('default')}:"):
+        if key.rpartition(":")[2] not in ("leases", "due", "meters") and gateway.tenant in key:
+            (reply,) = await store.run(("HMGET", key, "s", "r"))
+            assert isinstance(reply, list)
+            found[key] = (int(reply[0] or 0), int(reply[1] or 0))
+    return found
+
+
+async def idle_meters(gateway: Gateway) -> dict[str, tuple[int, int]]:
+    """Return what the meters show once the pools have given back what they kept at hand, or after 5 s."""
+    meters: dict[str, tuple[int, int]] = {}
+    for _ in range(250):
+        for _ in range(8):
+            await gateway.worker.spend.budgets.flush()
+        meters = await meters_of(gateway)
+        if not any(reserved for _, reserved in meters.values()):
+            break
+        await asyncio.sleep(0.02)  # the gateway's own flush may be under way, which ours do not wait for
+    return meters

@@ -13,9 +13,11 @@ import msgspec
 import pytest
 
 from gateway.announced.shelf import DUE
+from gateway.cache.withdraw import Selection
 from gateway.retained.kept import NOTES
+from gateway.semantic.admin import withdraw
 from gateway.takeup.build import build_takeup
-from gateway.takeup.serving import Takeup, serve_announcements
+from gateway.takeup.serving import Takeup
 from gateway.warming.day import HOUR_S, DaySpend
 from tests.http.conftest import StartGateway
 from tests.http.debating import HINTS, TEXT, debate, script
@@ -33,7 +35,7 @@ model_list:
   - {{{{model_name: large, litellm_params: {{{{model: openai/up-large, api_base: "{{base}}", api_key: sk-provider-large,
      {_PRICES}}}}}, model_info: {{{{base_model: gpt-4o}}}}}}}}
 """
-RUN = {"transcript": TEXT, "model_hints": HINTS}
+RUN: dict[str, object] = {"transcript": TEXT, "model_hints": HINTS}
 
 
 def chat(text: str) -> dict[str, object]:
@@ -75,19 +77,21 @@ class Announcing:
     @asynccontextmanager
     async def warming(self) -> AsyncIterator[None]:
         """Run the warmer and the taking up while the block lasts."""
-        driver, clock = self.beside.warming.driver, self.gateway.worker.services.clock
-        driver._step_s = 0.02
-        lead = self.beside.warming.leadership
+        driver = self.beside.warming.driver
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(driver.run()),
-                group.create_task(
-                    serve_announcements(self.takeup, clock=clock, leads=lambda: lead.is_held, idle_s=0.02)
-                ),
+                group.create_task(self._tend()),
             ]
             yield
             for task in tasks:
                 task.cancel()
+
+    async def _tend(self) -> None:
+        clock, lead = self.gateway.worker.services.clock, self.beside.warming.leadership
+        while True:
+            await self.takeup.tend(leads=lead.is_held)
+            await clock.sleep(0.02)
 
 
 Start = Callable[..., Awaitable[Announcing]]
@@ -111,7 +115,7 @@ async def start(start_gateway: StartGateway) -> AsyncIterator[Start]:
         day = DaySpend(position=Position(ms=0, sequence=1), spent={gateway.tenant: {int(now // HOUR_S): spent}})
         await beside.store.hash_set(NOTES, "spend", msgspec.msgpack.encode(day))
         await beside.store.delete([DUE])
-        takeup = build_takeup(gateway.worker, beside.warming)
+        takeup = build_takeup(gateway.worker, beside.warming, patience_s=0.2)
         return Announcing(gateway=gateway, beside=beside, takeup=takeup)
 
     yield started
@@ -207,7 +211,8 @@ async def test_who_is_in_a_hurry_pays_the_full_price_or_nothing_is_warmed(start:
 
 async def test_a_prefix_is_read_and_nothing_is_answered(start: Start) -> None:
     here = await start()
-    long = "".join(f"ANN: Trams of line {number} are quiet, and everybody says so.\n" for number in range(120))
+    part = "".join(f"ANN: Trams of line {number} are quiet, and everybody says so.\n" for number in range(120))
+    long = part * 3
     run: dict[str, object] = {"transcript": long, "model_hints": HINTS, "level": "prefix"}
     async with here.warming():
         (item,) = await here.done((await here.post(run))["id"])
@@ -217,10 +222,27 @@ async def test_a_prefix_is_read_and_nothing_is_answered(start: Start) -> None:
     assert results == ["prefix"]
     bodies = here.bodies()
     assert {body["max_tokens"] for body in bodies} == {1}
+    prompts = [json.dumps(body["messages"]) + body["model"] for body in bodies]
+    assert len(set(prompts)) == len(prompts) >= 3
     assert {body["model"] for body in bodies} == {"up-small", "up-large"}
     script(here.gateway)
     await debate(here.gateway, long)
     assert here.gateway.outcomes[-1].cache == "miss"
+
+
+async def test_of_an_erased_tenant_nothing_that_was_announced_is_left_or_asked(start: Start) -> None:
+    here = await start()
+    name = (await here.post({**RUN, "ready_by_s": 80_000}))["id"]
+    await here.takeup.tend(leads=True)
+    await here.beside.warming.hear()
+    clock, store, tenant = here.gateway.worker.services.clock, here.beside.store, here.gateway.tenant
+    await withdraw(store, Selection(tenant=tenant), by="test", is_dry_run=False, clock=clock)
+    await here.beside.warming.hear()
+    await here.takeup.tend(leads=True)
+    assert [key async for key in store.scan(f"foreword:announced:{{{tenant}}}")] == []
+    assert (await store.run(("ZCARD", DUE)))[0] == 0
+    async with here.gateway.session.get(f"{here.gateway.url}/v1/warm/{name}") as answer:
+        assert answer.status == 404
 
 
 async def test_a_caller_who_asks_meanwhile_does_not_wait_for_the_cheap_tier(

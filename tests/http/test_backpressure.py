@@ -41,8 +41,8 @@ async def streaming(gateway: Gateway, text: str) -> AsyncIterator[asyncio.Stream
 
 
 async def until_still(figure: Callable[[], int]) -> int:
-    """Return the figure once it is above 0 and has not changed for many turns of the loop; TimeoutError after 10 s."""
-    async with asyncio.timeout(10):
+    """Return the figure once it is above 0 and has not changed for many turns of the loop; TimeoutError after 30 s."""
+    async with asyncio.timeout(30):
         before, turns = 0, 0
         while turns < 2_000:
             await asyncio.sleep(0)

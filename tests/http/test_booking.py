@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Literal
 
 import pytest
@@ -12,6 +13,7 @@ from router.types import Usage
 from tests.http.conftest import StartGateway
 from tests.http.folding import until_callers, until_no_calls
 from tests.http.running import MODELS, POLICY, Gateway
+from tests.nowhere import full_backlog
 from tests.provider import Reply
 from tests.unit.gateway.metric_samples import parsed, value
 
@@ -102,7 +104,7 @@ async def test_a_first_leg_that_was_cut_is_paid_beside_the_fallback_that_answere
 async def test_a_first_leg_that_timed_out_costs_its_prompt_beside_the_fallback_that_answered(
     start_gateway: StartGateway, fault: Literal["silent", "headers_only"], stream: bool
 ) -> None:
-    gateway = await start_gateway(models=PRICED, first_token_timeout_s="0.05", answer_timeout_s="0.05")
+    gateway = await start_gateway(models=PRICED, first_token_timeout_s="0.3", answer_timeout_s="0.3")
     gateway.provider.always("up-small", Reply(fault=fault))
     assert (await gateway.chat("a prompt that the provider reads", stream=stream)).status == 200
     outcome = await booked(gateway)
@@ -114,6 +116,26 @@ async def test_a_first_leg_that_timed_out_costs_its_prompt_beside_the_fallback_t
     assert late.usage == Usage(input_tokens=outcome.input_tokens_estimate, is_estimated=True)
     assert late.cost_nanousd == outcome.input_tokens_estimate * 1_000
     assert outcome.usage.is_estimated
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    with full_backlog() as base:
+        yield base
+
+
+async def test_a_first_leg_that_never_got_a_connection_costs_nothing_and_is_not_tried_again(
+    start_gateway: StartGateway, nowhere: str
+) -> None:
+    models = PRICED.replace('up-small, api_base: "{base}"', f'up-small, api_base: "{nowhere}"')
+    gateway = await start_gateway(models=models, connect_timeout_s="0.3")
+    assert (await gateway.chat("nobody has read this")).status == 200
+    outcome = await booked(gateway)
+    assert [(attempt.reason, attempt.error_code) for attempt in outcome.attempts] == [
+        ("first", "unreachable"),
+        ("fallback", None),
+    ]
+    assert (outcome.attempts[0].usage, outcome.attempts[0].cost_nanousd) == (None, 0)
 
 
 async def test_who_joins_a_call_that_fails_pays_nothing_and_its_first_caller_all(gateway: Gateway) -> None:

@@ -40,6 +40,6 @@ async def _embed(gateway: Gateway) -> Answer:
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 - it polls what other tasks fetch
             await asyncio.sleep(0.01)

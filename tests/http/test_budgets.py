@@ -6,9 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.budgets.meters import tag
-from gateway.stores.redis import RedisStore
 from tests.http.conftest import StartGateway
+from tests.http.folding import idle_meters
 from tests.http.running import Gateway
 from tests.provider import Reply
 
@@ -30,27 +29,6 @@ policy: default
 rate_limits: [{scope: key, requests_per_minute: 3}, {scope: tenant, tokens_per_minute: 100000}]
 routes: [{name: chat, match: {any: true}, candidates: [requested], cache: {exact_ttl: 1h}}]
 """
-
-
-async def meters_of(gateway: Gateway) -> dict[str, tuple[int, int]]:
-    """Flush, and return (spent, reserved) by meter."""
-    await gateway.worker.spend.budgets.flush()
-    store = gateway.worker.store
-    assert isinstance(store, RedisStore)
-    found: dict[str, tuple[int, int]] = {}
-    async for key in store.scan(f"foreword:{tag('default')}:"):
-        if key.rpartition(":")[2] not in ("leases", "due", "meters") and gateway.tenant in key:
-            (reply,) = await store.run(("HMGET", key, "s", "r"))
-            assert isinstance(reply, list)
-            found[key] = (int(reply[0] or 0), int(reply[1] or 0))
-    return found
-
-
-async def idle_meters(gateway: Gateway) -> dict[str, tuple[int, int]]:
-    """Return what the meters show once the pools have given back what they kept at hand."""
-    for _ in range(8):
-        await gateway.worker.spend.budgets.flush()
-    return await meters_of(gateway)
 
 
 @pytest.fixture

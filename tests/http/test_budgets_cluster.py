@@ -8,9 +8,8 @@ from pathlib import Path
 
 from gateway.budgets.meters import tag
 from gateway.redis_slots import slot_of
-from tests.http.folding import until_callers, until_no_calls
+from tests.http.folding import idle_meters, until_callers, until_no_calls
 from tests.http.running import MODELS, Gateway, running_gateway
-from tests.http.test_budgets import idle_meters
 from tests.provider import Reply
 from tests.redis_cluster import RedisCluster
 
@@ -89,7 +88,7 @@ async def test_while_the_budgets_server_is_away_a_hard_budget_refuses_and_then_s
         assert refused.status == 503
         assert refused.json()["error"]["code"] in ("budget_unavailable", "keys_unavailable")
         assert len(gateway.provider.requests) == asked
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await gateway.chat("after")).status != 200:  # noqa: ASYNC110 - the recovery is under test
                 await asyncio.sleep(0.02)
         await until_no_calls(gateway)

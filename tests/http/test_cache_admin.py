@@ -126,7 +126,7 @@ async def test_workers_learn_of_each_others_entries_and_a_restart_keeps_them(
     for worker, wording in ((other, AGAIN), (restarted, AGAIN.replace("very", "really"))):
         # Nothing but the cache may answer, so that asking until it does changes nothing.
         asked = {**ours, "Cache_Control": "only-if-cached"}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (answer := await worker.chat(wording, headers=asked)).status == 504:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert answer.headers["x-foreword-cache"] == "semantic-hit"

@@ -122,3 +122,26 @@ model_list:
     bodies = [json.loads(seen.body) for seen in gateway.provider.requests]
     assert [body.get("service_tier") for body in bodies] == ["flex", None]
     assert gateway.outcomes[0].cost_nanousd == 100 * 500 + 100 * 1000
+
+
+MANY = "model_list:\n" + "".join(
+    f'  - {{{{model_name: {name}, litellm_params: {{{{model: openai/up-{name}, api_base: "{{base}}", api_key: k{n}}}}},'
+    " model_info: {{base_model: gpt-4o-mini}}}}\n"
+    for name in ("small", "large")
+    for n in range(4)
+)
+BUDGET = "budgets: [{scope: tenant, limit_usd: 5, window: day}]\n"
+
+
+async def test_both_legs_together_make_no_more_attempts_than_were_reserved(start_gateway: StartGateway) -> None:
+    policy = POLICY.replace("cascading", "cascading-poor").replace(
+        "routes:", "defaults: {max_output_tokens: 50}\nroutes:"
+    )
+    gateway = await start_gateway(models=MANY, policy=policy + BUDGET, retry_backoff_s="0.001")
+    for model in ("up-small", "up-large"):
+        gateway.provider.always(model, Reply(status=500))
+    answer = await gateway.chat("question")
+    assert answer.status >= 500
+    made = asked(gateway)
+    assert len(made) <= 6  # router/deadlines.py: of one request
+    assert set(made) == {"up-small", "up-large"}

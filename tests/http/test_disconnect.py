@@ -21,7 +21,7 @@ HELLO = [{"role": "user", "content": "hello there, this is the prompt"}]
 async def read_until(answer: aiohttp.ClientResponse, wanted: bytes) -> bytes:
     """Read until `wanted` has come."""
     seen = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while wanted not in seen:
             seen += await answer.content.readany()
     return seen

@@ -35,7 +35,7 @@ async def hear(gateway: Gateway, text: str, *, then: str = "answer") -> Answer:
 
 async def until_seen(answer: aiohttp.ClientResponse, wanted: bytes) -> bytes:
     seen = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while wanted not in seen:
             seen += await answer.content.readany()
     return seen

@@ -104,3 +104,28 @@ async def test_a_bad_version_serves_its_share_and_is_reverted_by_itself(start_ga
     assert {(await asked(gateway, n, text=f"after {n}"))[:1] for n in range(24)} == {("small",)}
     scraped = await gateway.session.get(gateway.url + "/metrics")
     assert 'foreword_rollout_percent{policy="rollout-test"} 0.0' in await scraped.text()
+
+
+QUALITY = """
+rollout: {salt: a, steps: [50, 100], hold_min: 0, guard: [{metric: quality, worse_by_abs: 0.1, min_n: 20}]}
+"""
+
+
+async def test_answers_that_clients_find_worse_take_a_version_back(start_gateway: StartGateway) -> None:
+    name = "rollout-quality"
+    gateway = await start_gateway(policy=POLICY.format(name=name, model="small", rollout=""), policy_switch_s="0.1")
+    await asked(gateway, 0)
+    unknown = await gateway.post("/v1/feedback", {"request_id": gateway.outcomes[-1].request_id, "thumbs": "up"})
+    assert unknown.status == 404  # nothing is compared yet, so there is nothing to learn
+    await edit(gateway, POLICY.format(name=name, model="large", rollout=QUALITY))
+    await until_in_force(gateway)
+    for n in range(120):
+        model, _, _ = await asked(gateway, n, text=f"question {n}")
+        thumbs = {"request_id": gateway.outcomes[-1].request_id, "thumbs": "up" if model == "small" else "down"}
+        assert (await gateway.post("/v1/feedback", thumbs)).status == 200
+        await gateway.worker.spend.rollouts.poll()
+        if gateway.worker.spend.rollouts.states[0].status != "running":
+            break
+    (state,) = gateway.worker.spend.rollouts.states
+    assert state.status == "rolled_back"
+    assert "quality" in state.reason

@@ -1,4 +1,4 @@
-"""Warms through the gateway's own flow: at which price and priority, for whom, within which bounds, and how they end."""
+"""Warms through the gateway's own flow: at which price, for whom, within which bounds, and how they end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import RequestFailed
+from gateway.purse import Purse
 from gateway.worker import refresh_policies
 from tests.http.conftest import StartGateway
 from tests.http.debating import debate, script
@@ -32,12 +34,13 @@ async def test_a_warm_is_asked_once_at_the_cheap_tier_and_the_next_caller_has_a_
     assert quote is not None
     assert quote.warm_nanousd * 2 == quote.live_nanousd > 0
     assert (quote.key, quote.ttl_s, quote.fresh_until_s, quote.wait_s > 0) == (known.key, 3600.0, 0.0, True)
-    assert quote.bound_nanousd > quote.live_nanousd
+    assert quote.live_nanousd < quote.bound_nanousd < 2_000_000  # not the model's longest answer
     warmed = await beside.warm(known)
     assert warmed is not None
     assert (warmed.key, warmed.is_kept, warmed.ttl_s) == (known.key, True, 3600.0)
     [seen] = beside.gateway.provider.requests
-    assert json.loads(seen.body)["service_tier"] == "flex"
+    sent = json.loads(seen.body)
+    assert (sent["service_tier"], sent["max_tokens"]) == ("flex", 256)
     [warm] = [outcome for outcome in beside.gateway.outcomes if outcome.origin == "warmer"]
     assert (warm.warmed_by, warm.cost_nanousd, warm.tenant) == (
         "popularity",
@@ -137,3 +140,22 @@ async def test_warming_switched_off_ends_a_call_in_the_air_and_lets_none_begin(b
     assert (warmed.is_kept, warmed.cost_nanousd > 0) == (False, True)
     await beside.gateway.provider.wait_for_hang_up(0)
     assert await beside.quote(known) is None
+
+
+async def test_a_call_that_may_cost_more_than_was_debited_is_not_made(beside: Beside) -> None:
+    known = await beside.asked("Why are trams quiet?")
+    quote = await beside.quote(known)
+    assert quote is not None
+    wish = await beside.warming.asker._wish(beside.gateway.tenant, known)
+    assert wish is not None
+    purse = Purse(left_nanousd=quote.bound_nanousd - 1)
+    flow = beside.gateway.worker.services.flow
+    ask = beside.warming.asker._around.wishes.ask(wish, wish.warming("popularity", purse))
+    assert ask is not None
+    with pytest.raises(RequestFailed) as refused:
+        await flow.run(ask)
+    assert refused.value.code == "budget_exceeded"
+    assert (beside.gateway.provider.requests, purse.left_nanousd) == ([], quote.bound_nanousd - 1)
+    purse.left_nanousd += 1
+    await flow.run(ask)
+    assert 0 < purse.spent_nanousd < quote.bound_nanousd == purse.spent_nanousd + purse.left_nanousd

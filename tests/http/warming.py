@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from gateway.retained.kept import NOTES
 from gateway.stores.redis import RedisStore
 from gateway.warming.build import Warming, build_warming
+from gateway.warming.driver import Pace
 from gateway.warming.leader import LEADER
 from tests.http.running import Gateway
 from warmer.types import Known, Quote, Recipe, Warmed
-from warmer.warmer import WarmerRules
 
 MODELS = """
 model_list:
@@ -56,9 +56,9 @@ class Beside:
         await self.store.delete(names)
         self.gateway.worker.parts.exact.forget(lambda _key, _answer: True)
 
-    async def asked(self, text: str, **fields: object) -> Known:
+    async def asked(self, text: str, *, stream: bool = False) -> Known:
         """Let a user ask it, and return the recipe of that, its answer ended."""
-        await self.gateway.chat(text, **fields)
+        await self.gateway.chat(text, stream=stream)
         key = self.gateway.outcomes[-1].cache_key
         await self.forget_answers()
         self.gateway.provider.requests.clear()
@@ -66,12 +66,20 @@ class Beside:
 
 
 @asynccontextmanager
-async def warmer_beside(gateway: Gateway, *, rules: WarmerRules | None = None) -> AsyncIterator[Beside]:
+async def warmer_beside(gateway: Gateway) -> AsyncIterator[Beside]:
     """Make one that leads; its tasks are not started."""
     store = gateway.worker.store
     assert isinstance(store, RedisStore)
     await store.delete([LEADER, NOTES])
-    warming = build_warming(gateway.worker, store, rules=rules)
-    assert await warming.leadership.renew()
+    async with another_warmer(gateway, store) as beside:
+        assert await beside.warming.leadership.renew()
+        yield beside
+
+
+@asynccontextmanager
+async def another_warmer(gateway: Gateway, store: RedisStore) -> AsyncIterator[Beside]:
+    """Make one more, on the same notes; it does not lead yet."""
+    pace = Pace(step_s=0.02, figures_s=0.1)
+    warming = build_warming(gateway.worker, store, pace=pace, lease_s=60.0)
     yield Beside(gateway=gateway, warming=warming, store=store)
     await warming.leadership.release()

@@ -38,7 +38,7 @@ def semantic_of(gateway: Gateway) -> Semantic:
 async def until_quiet(gateway: Gateway) -> None:
     """Return once nothing is being learned here and every class has told and heard."""
     semantic = semantic_of(gateway)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while semantic.hook.background.running:  # noqa: ASYNC110 - the product has no event for tests
             await asyncio.sleep(0.005)
     if semantic.classes is not None:
@@ -49,7 +49,7 @@ async def the_class(gateway: Gateway, *, tenant: str | None = None) -> OpenClass
     """Return the one class of a tenant in this worker, once it is open."""
     semantic = semantic_of(gateway)
     assert semantic.classes is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             found = [one for one in semantic.classes if one.name.tenant == (tenant or gateway.tenant)]
             if found and found[0].opening is None:

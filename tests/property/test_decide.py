@@ -24,6 +24,7 @@ from policies.model import (
 )
 from policies.prices import Price, Rates
 from policies.route_index import index_of
+from policies.rules import AllowRules
 from policies.selectors import SELECTORS
 
 GROUPS = ("a", "b", "c", "d", "e")
@@ -45,6 +46,7 @@ rates = st.builds(
     reasoning=st.just(0),
 )
 prices = st.builds(Price, base=rates, above=st.lists(st.tuples(tokens, rates), max_size=2).map(tuple))
+places = st.none() | st.frozensets(st.sampled_from(("p", "q", "")), min_size=1)
 conditions = st.recursive(
     st.builds(
         Match,
@@ -72,6 +74,7 @@ routes = st.builds(
     deadline_s=st.just(60.0),
     max_output_tokens=bounds,
     cache=st.just(CacheRules()),
+    allow=st.none() | st.builds(AllowRules, providers=places, regions=places),
 )
 policies = st.builds(
     Policy,
@@ -99,13 +102,14 @@ def card_strategy(group: str) -> st.SearchStrategy[ModelCard]:
     return st.builds(
         ModelCard,
         group=st.just(group),
-        providers=st.just(("p",)),
+        providers=st.lists(st.sampled_from(("p", "q")), min_size=1, max_size=2).map(tuple),
         mode=dialects,
         price=st.none() | prices,
         context_window=bounds,
         max_output_tokens=bounds,
         capabilities=st.frozensets(st.sampled_from(CAPABILITIES)) | st.just(frozenset(CAPABILITIES)),
         is_simulated=st.booleans(),
+        regions=st.lists(st.sampled_from(("p", "q", "")), min_size=1, max_size=2).map(tuple),
     )
 
 
@@ -117,16 +121,26 @@ views = st.builds(
 )
 
 
-def may_serve(card: ModelCard, facts: RequestFacts, cap: int | None) -> bool:
+def is_here(card: ModelCard, allow: AllowRules | None) -> bool:
+    """Whether every deployment is at an allowed provider and in an allowed region."""
+    if allow is None:
+        return True
+    is_at = allow.providers is None or set(card.providers) <= allow.providers
+    return is_at and (allow.regions is None or set(card.regions) <= allow.regions)
+
+
+def may_serve(card: ModelCard, facts: RequestFacts, cap: int | None, allow: AllowRules | None = None) -> bool:
     """The conditions of policies/README.md, written a second time."""
     fits = card.context_window is None or facts.input_tokens + (cap or 0) <= card.context_window
     is_allowed = facts.allowed_models is None or card.group in facts.allowed_models
-    return fits and is_allowed and card.mode == facts.dialect and facts.needs <= card.capabilities
+    return (
+        fits and is_allowed and is_here(card, allow) and card.mode == facts.dialect and facts.needs <= card.capabilities
+    )
 
 
-def is_mistaken(card: ModelCard | None, facts: RequestFacts) -> bool:
-    """Whether the caller named a model that does not exist, is of another kind or is not theirs to use."""
-    if card is None or card.mode != facts.dialect:
+def is_mistaken(card: ModelCard | None, facts: RequestFacts, allow: AllowRules | None = None) -> bool:
+    """Whether the caller named a model that does not exist, is of another kind, elsewhere or not theirs to use."""
+    if card is None or card.mode != facts.dialect or not is_here(card, allow):
         return True
     return facts.allowed_models is not None and card.group not in facts.allowed_models
 
@@ -144,10 +158,11 @@ def test_a_plan_holds_only_models_that_the_route_names_and_that_may_serve(
     route = found.route
     cap = output_cap(route, facts)
     candidates, fallbacks = named(policy, route.candidates, facts), named(policy, route.fallbacks, facts)
-    able = [g for g in view.catalogue if may_serve(view.catalogue[g], facts, cap)]
+    able = [g for g in view.catalogue if may_serve(view.catalogue[g], facts, cap, route.allow)]
     wanted = [g for g in candidates if route.selector == "fixed" or g not in able or view.catalogue[g].price]
     expected = {g for g in (*wanted, *fallbacks) if g in able}
-    mistaken = is_mistaken(view.catalogue.get(facts.requested_model), facts) and "requested" in route.candidates
+    asked = view.catalogue.get(facts.requested_model)
+    mistaken = is_mistaken(asked, facts, route.allow) and "requested" in route.candidates
     if isinstance(result, NoCandidate):
         assert mistaken or expected == set()
         assert result.rejected

@@ -4,6 +4,8 @@ hour of the week; p = 1 - exp(-λ·ttl). Must not look at texts.
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections.abc import Mapping, Sequence
 
 from warmer.rates import Rates
@@ -14,6 +16,7 @@ from warmer.types import Event, Known, Prediction
 VERSION = 1
 HALF_LIFE_S = 86_400.0
 _MOST = 64
+_LEAST_EXPECTED = 0.05
 _LEAST_WEIGHT = 0.7
 """Half a day after a single request its key is not popular any more."""
 
@@ -33,26 +36,30 @@ class Popularity:
         """Return the popular keys that have no fresh answer."""
         rates = self._rates
         rates.advance(now_s)
-        found = []
         bar = rates.hot.bar(now_s, _LEAST_WEIGHT)
+        spans_s: dict[float, float] = {}
+        expected: list[tuple[float, str]] = []
         for key, counter in rates.hot.counters.items():
-            if counter.level <= bar or fresh_until_s.get(key, 0.0) > now_s:
-                continue
             ttl_s = rates.ttl_s.get(key, 0.0)
-            if ttl_s <= 0 or rates.hot.weight(key, now_s) <= _LEAST_WEIGHT:
+            if counter.level <= bar or ttl_s <= 0 or fresh_until_s.get(key, 0.0) > now_s:
                 continue
-            per_s = rates.per_s(key, now_s)
-            found.append(
-                Prediction(
-                    tenant=self._tenant,
-                    recipe=Known(key=key),
-                    predictor="popularity",
-                    probability=rates.chance(per_s, now_s, now_s + ttl_s),
-                    due_at_s=now_s + min(ttl_s, 1.0 / per_s),
-                    until_s=now_s + ttl_s,
-                )
-            )
-        return sorted(found, key=lambda one: -one.probability)[:_MOST]
+            if ttl_s not in spans_s:
+                spans_s[ttl_s] = rates.profile.effective_s(now_s, now_s + ttl_s)
+            requests = rates.per_s(key, now_s) * spans_s[ttl_s]
+            if requests >= _LEAST_EXPECTED:
+                expected.append((requests, key))
+        return [self._prediction(key, requests, now_s) for requests, key in heapq.nlargest(_MOST, expected)]
+
+    def _prediction(self, key: str, requests: float, now_s: float) -> Prediction:
+        ttl_s = self._rates.ttl_s[key]
+        return Prediction(
+            tenant=self._tenant,
+            recipe=Known(key=key),
+            predictor="popularity",
+            probability=-math.expm1(-requests),
+            due_at_s=now_s + ttl_s / max(1.0, requests),
+            until_s=now_s + ttl_s,
+        )
 
     def dump(self) -> bytes:
         """Return the rates."""

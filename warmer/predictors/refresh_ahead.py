@@ -59,6 +59,7 @@ class RefreshAhead:
                     probability=rates.chance(per_s, until_s, now_s + ttl_s),
                     due_at_s=until_s + min(ttl_s, 1.0 / per_s),
                     until_s=now_s + ttl_s,
+                    from_s=until_s,
                 )
             )
         return sorted(found, key=lambda one: -one.probability)[:_MOST]

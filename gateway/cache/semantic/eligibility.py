@@ -35,6 +35,7 @@ Reason = Literal[
 
 MIN_CONTENT_WORDS: Final = 3
 _LONGEST_QUESTION: Final = 2000
+_AROUND: Final = 300
 
 _CODE: Final = re.compile(
     r"```|~~~|</?[a-zA-Z][^<>]*>|[{};]\s*(?:\n|$)|\bdef \w+\(|\bfunction\s*\w*\(|=>|::|!=|==|\w+\(\w*\)|\w+\.\w+\("
@@ -125,8 +126,10 @@ def changes_by_itself(request: ChatRequest, rules: CacheRules) -> bool:
     found = asked_text(document, rules) if request.dialect == "chat" else None
     if found is None:
         return False
-    text = found.question[-_LONGEST_QUESTION:]
-    return _LIVE.search(text) is not None or _MINE.search(text) is not None
+    text = found.question
+    if len(text) > _LONGEST_QUESTION:  # what is asked about a long text stands before or behind it
+        text = f"{text[:_AROUND]} {text[-_AROUND:]}"
+    return bool((_may_be_live(text) and _LIVE.search(text)) or _MINE.search(text))
 
 
 def asked_text(document: Mapping[str, object], rules: CacheRules) -> Split | None:

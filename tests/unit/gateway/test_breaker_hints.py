@@ -150,6 +150,6 @@ async def test_breakers_over_one_redis_learn_of_a_failure_and_of_a_recovery_by_t
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 - it polls what other tasks fetch
             await asyncio.sleep(0.01)

@@ -142,7 +142,7 @@ async def test_a_slot_that_moved_is_followed_for_calls_and_for_what_is_posted(re
         await move_slot(one, two, slot_of(key), three)
         try:
             store.put_soon(key, b"posted", ttl_s=60)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while await store.get(key) != b"posted":  # noqa: ASYNC110 - nobody is told of what is posted
                     await asyncio.sleep(0.001)
             assert await asyncio.to_thread(two.ask, "GET", key) == b"posted"
@@ -192,7 +192,7 @@ async def test_a_dead_server_fails_its_own_keys_only_and_is_found_again_by_itsel
         finally:
             await asyncio.to_thread(one.start)
             await asyncio.to_thread(redis_cluster.wait_until_whole)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while store.state == "down":  # noqa: ASYNC110 - the probe is what is under test
                 await asyncio.sleep(0.002)
         assert await store.get(lost) == b"1"

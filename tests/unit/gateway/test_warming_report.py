@@ -22,7 +22,7 @@ from gateway.stores.embedded import EmbeddedRedis
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
 from router.types import AttemptRecord
-from warmer.calibration import Calibration
+from warmer.calibration import Calibration, Open
 from warmer.evaluate import Evaluation
 from warmer.figures import Figures
 from warmer.trials import Trial
@@ -50,7 +50,8 @@ OUTCOMES = (
     outcome(4, origin="user", cache="hit", warmed_by="popularity", saved_nanousd=5_000_000),
     outcome(5, origin="pipeline", cache="hit", warmed_by="announced", saved_nanousd=2_000_000),
     outcome(6, origin="user", cache="hit", saved_nanousd=9_000_000),
-    outcome(7, origin="warmer", endpoint="pipeline", warmed_by="announced", cost_nanousd=0),
+    outcome(7, origin="warmer", endpoint="pipeline", warmed_by="announced", cost_nanousd=0, attempts=(attempt(),)),
+    outcome(9, origin="warmer", endpoint="pipeline-step", cache="hit"),
     outcome(8, origin="user", endpoint="pipeline", cache="hit", warmed_by="announced"),
 )
 
@@ -84,13 +85,15 @@ def measured(*, useful: int, wasted: int, held: int = 0, predictor: PredictorNam
                 kind=kind,  # type: ignore[arg-type]
                 at_s=100.0,
                 until_s=5000.0,
+                due_s=5000.0,
                 shadow_until_s=100.0,
+                real_until_s=5000.0 if kind == "warm" else 100.0,
                 cost_nanousd=500_000_000,
                 saves_nanousd=1_000_000_000,
                 saves_wait_s=2.0,
             )
         )
-        calibration.expect(key, said=0.9, given=0.9, until_s=5000.0)
+        calibration.expect(key, Open(from_s=0.0, until_s=5000.0, said=0.9, given=0.9))
         if number < useful or kind == "held":
             evaluation.saw(event(key, 1000.0 + number, was_hit=kind == "warm"))
             calibration.saw((key,), 1000.0)

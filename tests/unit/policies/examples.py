@@ -34,11 +34,14 @@ def card(
     window: int | None = 128_000,
     most_output: int | None = 16_384,
     can: Collection[Capability] = ("tools", "json_schema"),
+    providers: tuple[str, ...] = ("example",),
+    regions: tuple[str, ...] = ("",),
 ) -> ModelCard:
     """Return what policy may know of `group`."""
     return ModelCard(
         group=group,
-        providers=("example",),
+        providers=providers,
+        regions=regions,
         mode=mode,
         price=cost,
         context_window=window,

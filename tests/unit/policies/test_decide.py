@@ -8,7 +8,6 @@ from msgspec import structs
 from policies.decide import choose, match, output_cap
 from policies.model import (
     CacheRules,
-    HedgeRules,
     Match,
     ModelCard,
     NoCandidate,
@@ -20,6 +19,7 @@ from policies.model import (
     TokenRange,
     View,
 )
+from policies.rules import HedgeRules
 from tests.unit.policies.examples import FACTS, ROUTE, card, catalogue, policy, price, route
 
 CHEAP = card("cheap", price(0.1, 0.4))

@@ -7,8 +7,8 @@ import pytest
 
 from policies.document import DocumentError
 from policies.load import load_policy, read_text
-from policies.model import CacheRules, HedgeRules, Match, Policy, Route, TokenRange
-from policies.rules import SemanticRules
+from policies.model import CacheRules, Match, Policy, Route, TokenRange
+from policies.rules import HedgeRules, SemanticRules
 from tests.unit.policies.examples import GROUPS, MINIMAL
 
 FULL = """\

@@ -9,9 +9,11 @@ from policies.load import load_policy
 from policies.model import Policy
 from policies.rules import (
     AcceptRules,
+    AllowRules,
     BudgetRules,
     CascadeRules,
     GuardRules,
+    JudgeRules,
     KnnRules,
     LatencyRules,
     QualityRules,
@@ -39,6 +41,7 @@ routes:
     selector: {type: quality_floor, k: 50, min_similarity: 0.6}
     cascade: {first: small, accept: {json_schema: fallacy_v1, no_refusal: true}, then: large, max_steps: 2}
     tier: {prefer: flex, when: {deadline_s: {gt: 120}}}
+    allow: {providers: [openai], regions: [eu]}
     fallbacks: [{model: weak, below_floor: true}, {model: small}]
   - {name: rest, match: {any: true}, candidates: [requested]}
 budgets:
@@ -50,6 +53,7 @@ rollout: {percent: 25, salt: a, steps: [5, 25, 100], hold_min: 2,
   guard: [{metric: error_rate, worse_by_abs: 0.005, min_n: 400},
           {metric: p95_total_ms, worse_by_rel: 0.15, action: pause}]}
 shadow: {sample: 0.02, models: [small], max_concurrency: 3, limit_usd_day: 1}
+judge: {model: large, sample: 0.05, limit_usd_day: 0.5}
 """
 
 
@@ -107,6 +111,22 @@ def test_every_rule_becomes_the_value_it_says() -> None:
     )
 
 
+def test_a_judge_and_where_text_may_go_become_the_values_they_say() -> None:
+    policy = loaded()
+    assert policy.judge == JudgeRules(model="large", sample=0.05, max_concurrency=2, limit_nanousd_day=500_000_000)
+    assert policy.routes[0].allow == AllowRules(providers=frozenset({"openai"}), regions=frozenset({"eu"}))
+    assert policy.routes[1].allow is None
+
+
+def test_a_judge_of_nobody_is_a_mistake() -> None:
+    plain = "version: 1\npolicy: x\nroutes: [{name: a, match: {any: true}, candidates: [requested]}]\n"
+    judge = "judge: {model: gpt-4o, sample: 0.1, limit_usd_day: 1}\n"
+    (problem,) = problems_of(plain + judge)
+    assert problem.startswith("f.yaml:4: judge: gpt-4o: judges nobody: no route has a quality floor")
+    guard = "rollout: {salt: a, guard: [{metric: quality, worse_by_abs: 0.1}]}\n"
+    assert loaded(plain + judge + guard).judge is not None
+
+
 def test_a_file_that_says_nothing_of_them_has_none() -> None:
     policy = loaded("version: 1\npolicy: x\nroutes: [{name: a, match: {any: true}, candidates: [requested]}]\n")
     assert (policy.budgets, policy.rates, policy.warming, policy.rollout, policy.shadow) == ((), (), None, None, None)
@@ -126,9 +146,9 @@ def test_warming_off_is_off() -> None:
         (
             "fallacy: 0.97",
             "fallacy: 0.96",
-            "f.yaml:16: routes[0].fallbacks[1]: small: its quality_prior for fallacy is",
+            "f.yaml:17: routes[0].fallbacks[1]: small: its quality_prior for fallacy is",
         ),
-        (", below_floor: true", "", "f.yaml:16: routes[0].fallbacks[0]: weak: its quality_prior for fallacy is 0.5"),
+        (", below_floor: true", "", "f.yaml:17: routes[0].fallbacks[0]: weak: its quality_prior for fallacy is 0.5"),
         ("then: large", "then: weak", "f.yaml:14: routes[0].cascade.then: weak: its quality_prior for fallacy is 0.5"),
         (
             "candidates: [small, large]",
@@ -137,9 +157,9 @@ def test_warming_off_is_off() -> None:
         ),
         ("then: large", "then: lage", "routes[0].cascade.then: lage: unknown alias or model; did you mean large?"),
         (", quality: {floor: 0.97, confidence: 0.9}", "", "routes[0].selector: quality_floor: needs objective.quality"),
-        ("key: fallacy", "key: falacy", "f.yaml:20: budgets[1].key: falacy: no route of this file has this name; did"),
-        ("scope: tenant", "scope: route", "f.yaml:19: budgets[0]: {"),
-        ("limit_usd: 20,", "limit_usd: -5,", "f.yaml:19: budgets[0].limit_usd: -5: must be >= 0"),
+        ("key: fallacy", "key: falacy", "f.yaml:21: budgets[1].key: falacy: no route of this file has this name; did"),
+        ("scope: tenant", "scope: route", "f.yaml:20: budgets[0]: {"),
+        ("limit_usd: 20,", "limit_usd: -5,", "f.yaml:20: budgets[0].limit_usd: -5: must be >= 0"),
         ("Europe/Berlin", "Europe/Atlantis", "budgets[0].tz: Europe/Atlantis: must be a time zone of the IANA"),
         ("[downgrade_to_floor, refuse]", "[refuse, refuse]", "nothing can follow refuse in on_exceed"),
         ("{scope: key, requests_per_minute: 60, tokens_per_minute: 10000}", "{scope: key}", "give requests_per_minute"),
@@ -151,6 +171,28 @@ def test_warming_off_is_off() -> None:
             "models: [smal], max",
             "shadow.models[0]: smal: unknown alias or model; did you mean small?",
         ),
+        (
+            "judge: {model: large",
+            "judge: {model: lagre",
+            "f.yaml:28: judge.model: lagre: unknown alias or model; did you mean",
+        ),
+        (
+            "judge: {model: large",
+            "judge: {modle: large",
+            "f.yaml:28: judge.modle: large: unknown key; did you mean model?",
+        ),
+        ("[openai], regions", "[], regions", "f.yaml:16: routes[0].allow.providers: []: must not be empty"),
+        (
+            "regions: [eu]",
+            "region: [eu]",
+            'f.yaml:16: routes[0].allow.region: ["eu"]: unknown key; did you mean regions?',
+        ),
+        (
+            "then: large",
+            "then: small",
+            "f.yaml:14: routes[0].cascade.then: small: must be another model than first, small",
+        ),
+        ("gt: 120", "gt: 300", "f.yaml:15: routes[0].tier.when.deadline_s.gt: 300: never applies: no request of this"),
         ("sample: 0.02", "sampel: 0.02", "shadow.sampel: 0.02: unknown key; did you mean sample?"),
         ("tier: flex}\nrollout", "teir: flex}\nrollout", "warming.teir: flex: unknown key; did you mean tier?"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,17 @@ from msgspec import structs
 import policies
 from policies.book import PolicyBook, PolicySet
 from policies.decide import choose, match
+from policies.document import parse
 from policies.evidence import Evidence, Labels, Latency
 from policies.load import load_models, read_text
 from policies.model import Plan, RequestFacts, View
+from policies.schema import PolicySpec
 from tests.unit.policies.examples import FACTS, card, catalogue, price
+from tests.unit.policies.test_schema import keys_of
 
 FOLDER = Path(policies.__file__).parent
 
-CATALOGUE = catalogue(
+CARDS = (
     card("gpt-4o-mini", price(0.15, 0.6)),
     card("gpt-4o", price(2.5, 10)),
     card("gpt-4.1-mini", price(0.4, 1.6), window=1_047_576),
@@ -27,6 +31,7 @@ CATALOGUE = catalogue(
     card("gemini-2.5-flash", price(0.3, 2.5), window=1_048_576),
     card("text-embedding-3-small", price(0.02, 0), mode="embeddings", window=8191, most_output=None, can=()),
 )
+CATALOGUE = catalogue(*(replace(one, providers=("openai",)) for one in CARDS))
 
 
 def tagged(tag: str, input_tokens: int = 4000) -> RequestFacts:
@@ -66,16 +71,40 @@ GOLDEN: list[tuple[str, RequestFacts, str, str, str, str]] = [
         "cheapest:gpt-4o-mini 0.0093072<gemini-2.5-flash 0.01928<claude-haiku-4-5 0.06256",
     ),
     (
-        "analysis",
-        tagged("task=analysis"),
+        "topics",
+        tagged("task=topics"),
         "debate-bot",
         "task",
         "gpt-4o-mini gemini-2.5-flash claude-haiku-4-5 gpt-4o",
         "cheapest:gpt-4o-mini 0.0009072<gemini-2.5-flash 0.00248<claude-haiku-4-5 0.00656",
     ),
     (
+        "analysis",
+        tagged("task=analysis"),
+        "debate-bot",
+        "analysis",
+        "gpt-4o-mini gpt-4o",
+        "cascade:gpt-4o-mini",
+    ),
+    (
+        "analysis without the second model",
+        structs.replace(tagged("task=analysis"), allowed_models=frozenset({"gpt-4o-mini"})),
+        "debate-bot",
+        "analysis",
+        "gpt-4o-mini",
+        "cheapest:gpt-4o-mini 0.0009072",
+    ),
+    (
+        "recap",
+        tagged("task=recap"),
+        "debate-bot",
+        "recap",
+        "gpt-4o-mini gemini-2.5-flash claude-haiku-4-5",
+        "cheapest:gpt-4o-mini 0.0009072<gemini-2.5-flash 0.00248<claude-haiku-4-5 0.00656",
+    ),
+    (
         "beyond most windows",
-        tagged("task=analysis", 190_000),
+        tagged("task=topics", 190_000),
         "debate-bot",
         "task",
         "gemini-2.5-flash claude-haiku-4-5",
@@ -83,7 +112,7 @@ GOLDEN: list[tuple[str, RequestFacts, str, str, str, str]] = [
     ),
     (
         "a narrow key",
-        structs.replace(tagged("task=analysis"), allowed_models=frozenset({"gpt-4o"})),
+        structs.replace(tagged("task=topics"), allowed_models=frozenset({"gpt-4o"})),
         "debate-bot",
         "task",
         "gpt-4o",
@@ -196,3 +225,18 @@ def test_on_the_route_with_a_floor_it_is(
 def test_the_golden_table_reaches_every_shipped_route(shipped: PolicySet) -> None:
     reached = {(row[2], row[3]) for row in GOLDEN}
     assert {(policy.name, route.name) for policy in shipped.policies for route in policy.routes} == reached
+
+
+def test_a_model_with_a_provider_elsewhere_gets_no_debate(shipped: PolicySet) -> None:
+    facts = tagged("task=topics")
+    elsewhere = {**CATALOGUE, "gpt-4o-mini": replace(CATALOGUE["gpt-4o-mini"], providers=("openai", "elsewhere"))}
+    plan = choose(match(shipped.for_tenant(facts.tenant), facts), View(catalogue=elsewhere, draw=0.5))
+    assert isinstance(plan, Plan)
+    assert "gpt-4o-mini" not in plan.candidates
+
+
+def test_the_debate_bots_file_uses_every_key() -> None:
+    document = parse((FOLDER / "debate-bot.yaml").read_text(encoding="utf-8"), source="debate-bot.yaml")
+    used = {part for path in document.lines for part in path if isinstance(part, str)}
+    # Other ways to match and to bound, and a region that no deployment of the shipped models file states.
+    assert keys_of(PolicySpec.model_json_schema()) - used == {"none", "tenant", "lte", "gte", "regions"}

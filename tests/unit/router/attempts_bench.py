@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from policies.model import CacheRules, Catalogue, HedgeRules, ModelCard, OnCut, Plan
+from policies.model import CacheRules, Catalogue, ModelCard, OnCut, Plan
 from policies.prices import Price, Rates
+from policies.rules import HedgeRules
 from router.attempts import Attempts, Limits
 from router.backends.openai_wire import OpenAIWire
 from router.errors import AttemptsFailed, NoDeployment, ProviderError
@@ -19,11 +20,11 @@ from tests.provider import ScriptedProvider
 
 RATES = Rates(input=1_000_000, cached_input=500_000, cache_write=1_000_000, output=2_000_000, reasoning=2_000_000)
 FAST = Limits(
-    cold_first_token_s=0.1,
-    last_first_token_s=0.1,
-    cold_whole_s=0.1,
-    last_whole_s=0.1,
-    gap_s=0.1,
+    cold_first_token_s=0.25,
+    last_first_token_s=0.25,
+    cold_whole_s=0.25,
+    last_whole_s=0.25,
+    gap_s=0.25,
     tail_s=0.1,
 )
 CALM = Limits(

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from router.gap import GapLimit
+from tests.virtual_time import in_virtual_time
 
 
 async def test_a_wait_that_takes_too_long_raises() -> None:
@@ -19,26 +20,32 @@ async def test_a_wait_that_takes_too_long_raises() -> None:
     gap.close()
 
 
-async def test_many_short_waits_may_take_longer_than_one() -> None:
-    gap = GapLimit(0.2)
-    for _ in range(30):
+def test_many_short_waits_may_take_longer_than_one() -> None:
+    async def wait() -> None:
+        gap = GapLimit(0.2)
+        for _ in range(30):
+            with gap:
+                await asyncio.sleep(0.1)
+        with pytest.raises(TimeoutError), gap:
+            await asyncio.Event().wait()
+        gap.close()
+
+    in_virtual_time(wait())
+
+
+def test_time_spent_outside_the_wait_is_free() -> None:
+    async def wait() -> None:
+        gap = GapLimit(0.03)
         with gap:
-            await asyncio.sleep(0.01)
-    with pytest.raises(TimeoutError), gap:
-        await asyncio.Event().wait()
-    gap.close()
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.06)  # the consumer's time: the timer fires and finds nobody waiting
+        with gap:
+            await asyncio.sleep(0.02)
+        with pytest.raises(TimeoutError), gap:
+            await asyncio.Event().wait()
+        gap.close()
 
-
-async def test_time_spent_outside_the_wait_is_free() -> None:
-    gap = GapLimit(0.03)
-    with gap:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0.06)  # the consumer's time: the timer fires and finds nobody waiting
-    with gap:
-        await asyncio.sleep(0)
-    with pytest.raises(TimeoutError), gap:
-        await asyncio.Event().wait()
-    gap.close()
+    in_virtual_time(wait())
 
 
 async def test_a_cancellation_from_outside_stays_one() -> None:

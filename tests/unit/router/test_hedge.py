@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.model import CacheRules, HedgeRules, Plan
+from policies.model import CacheRules, Plan
+from policies.rules import HedgeRules
 from router.backends.openai_wire import OpenAIWire
 from router.books import Hedge, hedges_of, total
 from router.deadlines import Limits

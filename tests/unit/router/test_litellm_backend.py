@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -14,9 +14,11 @@ from router.deployments import LiteLLMDeployments
 from router.errors import ErrorKind, ProviderError
 from router.leg import Closeable
 from router.litellm_arguments import CHAT, EMBEDDINGS, REFUSED_NAMES, call_arguments, is_refused
+from router.sse import StreamReader
 from router.types import Call, ChatRequest, Deployment, Streamed, Usage, Whole
 from router.usage import read_answer, usage_of
 from tests.anthropic_provider import AnthropicProvider, Reply
+from tests.nowhere import full_backlog
 
 # LiteLLM's own, on first use; the suite makes errors of all others.
 pytestmark = [
@@ -91,13 +93,17 @@ async def provider() -> AsyncIterator[AnthropicProvider]:
         yield provider
 
 
+def wired(origin: str, *, connect_s: float = 5.0) -> tuple[LiteLLMDeployments, LiteLLMBackend]:
+    parameters = {"model": "anthropic/claude-haiku-4-5", "api_base": origin, "api_key": SECRET}
+    entry = ModelEntry(model_name="claude", litellm_params=parameters, model_info={}, line=1)
+    deployments = LiteLLMDeployments((entry,), environment={}, simulate_missing=False)
+    return deployments, LiteLLMBackend(deployments.router, connect_s=connect_s)
+
+
 @pytest.fixture
 def wiring(provider: AnthropicProvider) -> tuple[LiteLLMDeployments, LiteLLMBackend]:
     """Build before any loop runs, as a start does: LiteLLM reads files."""
-    parameters = {"model": "anthropic/claude-haiku-4-5", "api_base": provider.origin, "api_key": SECRET}
-    entry = ModelEntry(model_name="claude", litellm_params=parameters, model_info={}, line=1)
-    deployments = LiteLLMDeployments((entry,), environment={}, simulate_missing=False)
-    return deployments, LiteLLMBackend(deployments.router)
+    return wired(provider.origin)
 
 
 @pytest.fixture
@@ -248,6 +254,16 @@ async def test_a_stream_that_does_not_reach_its_end_is_a_cut_and_never_looks_com
     assert len(bench.provider.requests) == 1
 
 
+@pytest.mark.parametrize("place", range(7))
+async def test_a_malformed_event_is_left_out_wherever_it_comes_and_counted(bench: Bench, place: int) -> None:
+    bench.provider.queue(Reply(malformed_at=place), Reply())
+    events, plain = await bench.events(stream=True), await bench.events(stream=True)
+    reader = StreamReader()
+    passed = b"".join(map(reader.feed, events))
+    assert passed.count(b"\n\n") == len(plain) - 2  # without the usage event and [DONE]
+    assert (reader.malformed_events, reader.is_done, reader.finish_reasons) == (1, True, ("stop",))
+
+
 async def test_an_error_event_inside_a_stream_is_the_providers_error(bench: Bench) -> None:
     bench.provider.queue(Reply(error_after=3))
     error = await bench.refused(stream=True)
@@ -259,6 +275,23 @@ async def test_nobody_listening_is_a_connect_error_without_the_address(bench: Be
     error = await bench.refused()
     assert (error.kind, error.status, error.source) == ("connect", None, "gateway")
     assert "127.0.0.1" not in error.message
+
+
+@pytest.fixture
+def nowhere() -> Iterator[tuple[LiteLLMDeployments, LiteLLMBackend]]:
+    with full_backlog() as base:
+        yield wired(base, connect_s=0.1)
+
+
+async def test_a_connection_that_does_not_come_about_is_unreachable_and_not_a_silent_provider(
+    nowhere: tuple[LiteLLMDeployments, LiteLLMBackend],
+) -> None:
+    deployments, backend = nowhere
+    deployment = await deployments.pick("claude", call_of(DEPLOYMENT, {}).request)
+    with pytest.raises(ProviderError) as caught:
+        await backend.send(call_of(deployment, {}))
+    await backend.close()
+    assert (caught.value.kind, caught.value.status, caught.value.source) == ("unreachable", None, "gateway")
 
 
 async def test_a_parameter_that_the_provider_has_no_word_for_is_a_400_naming_it(bench: Bench) -> None:
@@ -277,7 +310,7 @@ async def test_closing_a_stream_early_hangs_up(bench: Bench) -> None:
         if is_begun:
             await anext(chunks)
         await chunks.aclose()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await bench.provider.requests[-1].hung_up.wait()
 
 
@@ -286,11 +319,11 @@ async def test_cancelling_a_call_that_waits_hangs_up(bench: Bench) -> None:
     task: asyncio.Task[Whole | Streamed]
     async with asyncio.TaskGroup() as group:
         task = group.create_task(bench.backend.send(call_of(bench.deployment, {})))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await bench.provider.arrived.wait()
         task.cancel()
     assert task.cancelled()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await bench.provider.requests[0].hung_up.wait()
 
 

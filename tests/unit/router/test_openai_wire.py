@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from router.backends.openai_wire import OpenAIWire
 from router.types import Deployment
 from tests.contract.backend_bench import SECRET, Bench
+from tests.nowhere import full_backlog
 from tests.provider import Reply, ScriptedProvider
 
 
@@ -92,6 +94,14 @@ async def test_nobody_listening_is_a_connect_error_without_the_address(wire: Ben
     error = await bench.refused(stream=False)
     assert (error.kind, error.status, error.source) == ("connect", None, "gateway")
     assert "127.0.0.1" not in error.message
+
+
+async def test_a_connection_that_does_not_come_about_is_unreachable_and_not_a_silent_provider(wire: Bench) -> None:
+    with full_backlog() as base:
+        deployment = replace(wire.deployment, api_base=base)
+        bench = Bench(backend=wire.backend, deployment=deployment, provider=wire.provider)
+        error = await bench.refused(stream=False)
+    assert (error.kind, error.status, error.source) == ("unreachable", None, "gateway")
 
 
 async def test_connections_are_kept_after_answers_and_after_errors(wire: Bench) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -11,16 +11,11 @@ from gateway.cache.flight import JOINED_BYTES, UNREAD_LIMIT_BYTES, FellBehind, F
 from router.time_limits import TimeLimits
 from router.types import AnswerEvent, Block, Finished, Opened
 from tests.unit.gateway.cache.test_inflight import DEPLOYMENT, END
-from tests.virtual_time import VirtualTimeLoop
+from tests.virtual_time import in_virtual_time
 
 HISTORY_BYTES = 4 * UNREAD_LIMIT_BYTES
 SIZE_BYTES = 16 * 1024
 OPENED = Opened(deployment=DEPLOYMENT, attempts=())
-
-
-def in_virtual_time(test: Coroutine[None, None, None]) -> None:
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        runner.run(test)
 
 
 class Call:

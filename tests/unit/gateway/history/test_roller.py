@@ -49,7 +49,7 @@ async def supervisor(clock: FakeClock) -> AsyncIterator[Supervisor]:
 
 async def entries_in(folder: Path, count: int, clock: FakeClock) -> list[bytes]:
     """Return what the files hold, once they hold `count`; the writing runs in threads of its own."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             found = await asyncio.to_thread(lambda: [entry for _, entry in read_segments(folder / FOLDER)])
             if len(found) >= count:
@@ -79,7 +79,7 @@ async def test_the_roller_goes_on_where_it_was_after_the_store_was_away(
     store.is_away = False
     await turn(clock)
     assert (await entries_in(tmp_path, 1201, clock))[-1] == b"late"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await asyncio.to_thread(read_texts, tmp_path / FOLDER, "policies") != {"abc": b"a text"}:
             await turn(clock)
     task.cancel()
@@ -100,7 +100,7 @@ async def test_a_second_roller_waits_for_the_first(
     await turn(clock)
     assert await asyncio.to_thread(lambda: list(read_segments(tmp_path / FOLDER))) == []
     first.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await asyncio.to_thread(lambda: list(read_segments(tmp_path / FOLDER))):
             clock.wind(AWAY_S)
             await asyncio.sleep(0)

@@ -115,7 +115,7 @@ class Script:
 
     async def until(self, asks: int) -> None:
         """Return once that many asks have come."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.asks) < asks:
                 self._news.clear()
                 await self._news.wait()

@@ -59,6 +59,22 @@ def test_steps_follow_when_held_long_enough_and_every_guard_is_within() -> None:
     assert (state.stable, state.candidate, state.status) == ("v2", "", "done")
 
 
+def test_a_version_that_everybody_is_under_is_not_held_for_want_of_anybody_to_compare_it_with() -> None:
+    state, good = begun(), [reading("within"), reading("within")]
+    for now in (1060.0, 1200.0):
+        state = judged(state, RULES, good, now=now, exposed=500)
+    assert (state.percent, state.status) == (100.0, "running")
+    new, old = Figures(), Figures()
+    for n in range(500):
+        new.counts["n"] += 1
+        new.counts["e"] += n % 100 == 0
+        new.put("t", 1000.0 + n)
+    alone = [read_guard(guard, new, old, alpha=alpha_of(RULES)) for guard in RULES.guards]
+    assert {one.verdict for one in alone} == {"beyond"}
+    assert judged(state, RULES, alone, now=1230.0, exposed=900).status == "running"
+    assert judged(state, RULES, alone, now=1400.0, exposed=900).stable == "v2"
+
+
 def test_a_failed_guard_rolls_back_at_once_and_says_why_and_how_many_were_harmed() -> None:
     state = judged(begun(), RULES, [reading("failed"), reading("within")], now=1001.0, exposed=450)
     assert (state.status, state.percent, state.harmed) == ("rolled_back", 0.0, 450)

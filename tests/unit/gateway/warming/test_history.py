@@ -1,4 +1,4 @@
-"""The ledger as the warmer reads it: what is demand, with the texts of the requests that are kept; and the day's sums."""
+"""The ledger as the warmer reads it: what is demand, with the texts of kept requests; and the day's sums."""
 
 from __future__ import annotations
 
