@@ -121,5 +121,6 @@ def _hindrance(learner: Learner, one: Priced, budget: int, now_s: float) -> Resu
         return "no_budget"
     if not learner.learnt.admission.admits(one.quote.key, one.choice.probability, now_s):
         return "crowded_out"
-    judge.probes += verdict == "probe"
+    if verdict == "probe":
+        judge.probed()
     return None

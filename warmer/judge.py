@@ -17,6 +17,9 @@ from warmer.intervals import Z_80, Interval, wilson
 Verdict = Literal["run", "probe", "watch"]
 """Warm all that is worth it; a few a day; nothing."""
 PROBES_A_DAY = 8
+PROBES_AT_ONCE = 3
+"""Of which nobody knows yet whether they were useful; of answers that are good for a day that may take as long."""
+_KEPT_A_DAY = 0.75
 _DAY_S = 86_400.0
 _KEPT = 0.99
 """What outcomes are worth after the next one: about the last 100 count."""
@@ -33,6 +36,7 @@ class Judge(msgspec.Struct, kw_only=True):
     seen_useful: float = 0.0
     ratio: float = 1.0
     probes: int = 0
+    pending: int = 0
     day: int = 0
 
     def wanted(self, ratio: float) -> None:
@@ -42,6 +46,7 @@ class Judge(msgspec.Struct, kw_only=True):
     def outcome(self, *, useful: bool, was_warmed: bool) -> None:
         """Count whether a warm removed a miss, or would have."""
         if was_warmed:
+            self.pending = max(0, self.pending - 1)
             self.tried = self.tried * _KEPT + 1.0
             self.tried_useful = self.tried_useful * _KEPT + useful
         else:
@@ -53,12 +58,13 @@ class Judge(msgspec.Struct, kw_only=True):
         return wilson(self.tried_useful + self.seen_useful, self.tried + self.seen, z=Z_80)
 
     def verdict(self, now_s: float) -> Verdict:
-        """Return what is allowed now. Each day what was tried counts half, so that a stop is not for ever."""
+        """Return what is allowed now. Each day what was tried counts a quarter less, so that no stop is for ever."""
         day = int(now_s // _DAY_S)
         if day != self.day:
-            halved = 0.5 ** min(60, day - self.day) if self.day else 1.0
-            self.tried, self.tried_useful = self.tried * halved, self.tried_useful * halved
+            kept = _KEPT_A_DAY ** min(60, day - self.day) if self.day else 1.0
+            self.tried, self.tried_useful = self.tried * kept, self.tried_useful * kept
             self.day, self.probes = day, 0
+            self.pending = min(self.pending, PROBES_AT_ONCE - 1)  # whatever got lost, one a day is left
         both, tried = self.precision(), wilson(self.tried_useful, self.tried, z=Z_80)
         if both.bounds[0] >= self.ratio and tried.bounds[1] >= self.ratio:
             return "run" if self.tried >= _LEAST_TRIED else self._probe()
@@ -66,7 +72,16 @@ class Judge(msgspec.Struct, kw_only=True):
         return self._probe() if is_plausible else "watch"
 
     def _probe(self) -> Verdict:
-        return "probe" if self.probes < PROBES_A_DAY else "watch"
+        return "probe" if self.probes < PROBES_A_DAY and self.pending < PROBES_AT_ONCE else "watch"
+
+    def not_tried(self) -> None:
+        """Take back a probe that nobody was asked for."""
+        self.pending = max(0, self.pending - 1)
+
+    def probed(self) -> None:
+        """Count a warm that is a probe."""
+        self.probes += 1
+        self.pending += 1
 
 
 def new_judge(*, is_announced: bool) -> Judge:

@@ -206,6 +206,8 @@ class Warmer(Generic[DebitT]):
                 self._tell(self._evaluation.start(one.trial("held" if result == "held_out" else "paper", now_s)))
             considered.append(considered_as(one.scored, result, key=one.quote.key))
         picks = chosen.picks[: self._rules.asks_per_step]
+        for one in chosen.picks[len(picks) :]:
+            learner.judge(one.scored.prediction.predictor, one.choice.level).not_tried()
         if picks:
             await self._note(picks, now_s)
             for asked in await self._asking.ask_all(learner, picks, now_s):
@@ -231,6 +233,7 @@ class Warmer(Generic[DebitT]):
         one, warmed = asked.priced, asked.warmed
         key = one.quote.key
         if warmed is None:
+            learner.judge(one.scored.prediction.predictor, one.choice.level).not_tried()
             self._pricing.put_off(learner, one.scored, now_s, is_brief=asked.result != "not_asked")
             return considered_as(one.scored, asked.result, key=key)
         trial = one.trial("warm", now_s)

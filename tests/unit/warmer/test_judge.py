@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warmer.judge import PROBES_A_DAY, Judge, new_judge
+from warmer.judge import PROBES_A_DAY, PROBES_AT_ONCE, Judge, new_judge
 
 DAY_S = 86_400.0
 NOON_S = 100 * DAY_S
@@ -47,17 +47,28 @@ def test_probes_are_few_a_day_and_come_again_the_next_day() -> None:
     found = judge(seen=4, seen_useful=3)
     probes = 0
     while found.verdict(NOON_S) == "probe":
-        found.probes += 1
+        found.probed()
         probes += 1
+        found.outcome(useful=probes % 2 == 0, was_warmed=True)
     assert probes == PROBES_A_DAY
     assert found.verdict(NOON_S + DAY_S) == "probe"
+
+
+def test_probes_of_which_nobody_knows_yet_are_three_at_most() -> None:
+    found = judge(seen=4, seen_useful=3)
+    for _ in range(PROBES_AT_ONCE):
+        assert found.verdict(NOON_S) == "probe"
+        found.probed()
+    assert found.verdict(NOON_S) == "watch"
+    found.outcome(useful=True, was_warmed=True)
+    assert found.verdict(NOON_S) == "probe"
 
 
 def test_one_whose_warms_failed_stays_stopped_whatever_is_watched_until_that_is_some_days_ago() -> None:
     found = judge(tried=20, tried_useful=2, seen=100, seen_useful=95)
     assert found.verdict(NOON_S) == "watch"
     assert found.verdict(NOON_S + DAY_S) == "watch"
-    assert found.verdict(NOON_S + 6 * DAY_S) == "probe"
+    assert found.verdict(NOON_S + 12 * DAY_S) == "probe"
 
 
 def test_at_full_price_no_precision_is_enough() -> None:
