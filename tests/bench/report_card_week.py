@@ -25,7 +25,9 @@ MODEL = "gpt-5"
 """What the bot asks for, always: where a cheaper model answers, a policy has said so."""
 BOT = "You are the bot of a debating club. Answer briefly and to the point."
 ANNOUNCED = 0.35
-"""Share of the first posts of a transcript that the bot sees coming: a link is posted before it is asked about."""
+"""Share of the first posts of a transcript that the bot sees coming: a link is posted before it is asked about.
+
+More than the warmer's four at once can make in time would only show the compression (see report_card_about.py)."""
 IDLE_ANNOUNCED = 0.3
 """Share of all announcements whose transcript nobody asks about after all."""
 
