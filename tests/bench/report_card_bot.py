@@ -152,7 +152,7 @@ class _Bot:
         await _until(due_s)
         body = {"transcript": announced.transcript, "model": MODEL, "ready_by_s": self._play.ready_by_s}
         async with self._session.post("/v1/warm", json=body) as answer:
-            await answer.read()
+            assert answer.status != 400, await answer.text()
 
     async def _chat(self, one: Interaction) -> Told:
         status, body, headers = await self._post("/v1/chat/completions", one.body())

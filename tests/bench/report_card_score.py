@@ -75,11 +75,7 @@ def card(measured: Measured, base: Measured, *, week: Week, setup: Setup) -> Car
     if not measured.is_built:
         return Card(row=measured.row, is_built=False)
     took_s, base_s = _took_s(measured, setup), _took_s(base, setup)
-    own = np.array([one.told.cost_usd for one in measured.done])
-    spent = sum(measured.cost_usd.values())
-    # What was spent beside the users' own calls belongs to nobody, so it is spread over all.
-    costs = own + max(0.0, spent - float(own.sum())) / len(own)
-    base_own = np.array([one.told.cost_usd for one in base.done])
+    costs, base_costs = _costs(measured), _costs(base)
     rng = np.random.default_rng(setup.seed)
     picks = rng.integers(0, len(took_s), (RESAMPLES, len(took_s)))
     asks = max(1.0, measured.asks)
@@ -93,7 +89,7 @@ def card(measured: Measured, base: Measured, *, week: Week, setup: Setup) -> Car
         latency={name: _interval(_quantile(share), picks, took_s) for name, share in SHARES.items()},
         change={
             "p95": _interval(_ratio_of(_quantile(0.95)), picks, took_s, base_s),
-            "cost": _interval(_ratio_of(np.mean), picks, costs, base_own),
+            "cost": _interval(_ratio_of(np.mean), picks, costs, base_costs),
         },
         cost=_interval(np.mean, picks, costs),
         beside={origin: usd for origin, usd in measured.cost_usd.items() if origin not in ("user", "pipeline")},
@@ -117,6 +113,12 @@ def card(measured: Measured, base: Measured, *, week: Week, setup: Setup) -> Car
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _Figure = Callable[[Floats], "np.floating | float"]
+
+
+def _costs(measured: Measured) -> Floats:
+    own = np.array([one.told.cost_usd for one in measured.done])
+    # What was spent beside the users' own calls belongs to nobody, so it is spread over all.
+    return own + max(0.0, sum(measured.cost_usd.values()) - float(own.sum())) / len(own)
 
 
 def _took_s(measured: Measured, setup: Setup) -> Floats:

@@ -154,7 +154,7 @@ def announcements(week: Sequence[Interaction], *, before: Sequence[Interaction],
         if is_first and rng.random() < ANNOUNCED:
             found.append(Announced(at_s=one.at_s, transcript=one.transcript, is_wanted=True))
     idle = round(len(found) * IDLE_ANNOUNCED / (1 - IDLE_ANNOUNCED))
-    names = sorted(sections())
+    names = sorted(name for name, (_, *words) in sections().items() if len(words) >= 1000)
     for _ in range(idle):
         name, size, first = rng.choice(names), rng.randint(200, 900), rng.randint(0, 100)
         piece = f"{name}#{first}-{first + size}"
