@@ -187,7 +187,7 @@ def gateway(
             key = re.findall(r"shown only now: (\S+)", banner)[0]
             until(lambda: _is_ready(port), "the gateway's readiness", alive=process.popen)
             redis, embedder = _helpers(process)
-            warm = [sys.executable, "-m", "gateway", "warm", "--data-dir", str(home / "data")]
+            warm = [sys.executable, "-m", "gateway", "warm", *files]
             with running(warm, core=LOAD_CORE, out=home / "warm") as warmer:
                 own = tuple(pid for pid in process.pids if pid not in redis + embedder)
                 yield Server(
