@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from router.litellm_http import Body, TooLarge, body_of, connecting_within
+from router.litellm_http import Body, TooLarge, body_of, causes_of, connecting_within
 from router.litellm_shapes import ChunkStream, Dumpable, HttpClient, HttpResponse, LiteLLMRouter
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def kind_of(error: Exception) -> ErrorKind:
 
     LiteLLM calls every surprise of its own an APIConnectionError: without a broken connection below it is "malformed".
     """
-    below = tuple(_chain(error))
+    below = tuple(causes_of(error))
     for bottom, kind in _BOTTOMS:
         if any(isinstance(one, bottom) for one in below):
             return kind
@@ -259,14 +259,6 @@ def kind_of(error: Exception) -> ErrorKind:
             return kind
     is_surprise = isinstance(error, litellm.exceptions.APIConnectionError)
     return "server_error" if isinstance(error, _OPENAI_ERROR) and not is_surprise else "malformed"
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    for _ in range(12):
-        if error is None:
-            return
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def is_untranslatable(error: Exception) -> bool:

@@ -6,7 +6,7 @@ Must not know what a provider's events mean, nor import LiteLLM.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -20,6 +20,20 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 class TooLarge(ValueError):
     """A provider's answer, or one event of it, is larger than anybody wants to hold."""
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what lies below it, twelve deep at most."""
+    for _ in range(12):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Tell whether a call ended because its answer, or an event of it, was too large."""
+    return any(isinstance(one, TooLarge) for one in causes_of(error))
 
 
 class HttpRequest(Protocol):

@@ -16,6 +16,7 @@ import orjson
 from router import litellm_door
 from router.errors import ErrorKind, ProviderError
 from router.litellm_arguments import call_arguments
+from router.litellm_http import is_too_large
 from router.litellm_shapes import ChunkStream, HttpResponse, LiteLLMRouter
 from router.provider_errors import error_of_document, error_of_response, redact, retry_after_s
 from router.types import Call, Streamed, Whole
@@ -211,7 +212,7 @@ def _list(value: object) -> list[dict[str, object]]:
 def _stream_error(error: Exception, call: Call, responses: list[HttpResponse]) -> ProviderError:
     """Map an error inside a stream: a lost connection is a cut, a stated error has no HTTP status."""
     found = _provider_error(error, call, responses)
-    if found.source == "gateway":
+    if found.source == "gateway" and not is_too_large(error):
         return ProviderError("the provider's stream broke off", kind="cut", source="gateway")
     return found
 
