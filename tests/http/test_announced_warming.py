@@ -213,11 +213,11 @@ async def test_a_prefix_is_read_and_nothing_is_answered(start: Start) -> None:
     here = await start()
     part = "".join(f"ANN: Trams of line {number} are quiet, and everybody says so.\n" for number in range(120))
     long = part * 3
-    run: dict[str, object] = {"transcript": long, "model_hints": HINTS, "level": "prefix"}
+    run: dict[str, object] = {"transcript": long, "model_hints": HINTS, "level": "prefix", "ready_by_s": 120}
     async with here.warming():
         (item,) = await here.done((await here.post(run))["id"])
         asked = chat(f"Transcript:\n{long}\nQuestion: Who is right?")
-        results = await here.results({"requests": [asked], "level": "prefix"})
+        results = await here.results({"requests": [asked], "level": "prefix", "ready_by_s": 120})
     assert (item["status"], item["result"]) == ("ready", "prefix")
     assert results == ["prefix"]
     bodies = here.bodies()
