@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 # $(call timed,what,command): run it and say how long it took; fails as the command fails.
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
-.PHONY: help setup run demo test lint types imports pytest soak fault-table format clean bench bench-peers bench-micro \
+.PHONY: help warming-live setup run demo test lint types imports pytest soak fault-table format clean bench bench-peers bench-micro \
   bench-growth soak-long bench-joining bench-hedge bench-rollout bench-routing bench-semantic bench-cache \
   bench-large bench-budgets bench-reloads bench-warming bench-engine demo-rollout report-card
 
@@ -41,6 +41,7 @@ help:
 	@echo "make bench-routing  cost saved at a quality, by predicted quality, against simpler rules [ARGS='--quick']"
 	@echo "make bench-budgets  reserve-and-settle pairs a second on one policy's slot, pools off and on"
 	@echo "make bench-reloads  a thousand policy reloads under 200 requests a second [ARGS='--reloads 100']"
+	@echo "make warming-live  an hour of composed traffic on two replicas, the leading warmer killed; then its report"
 	@echo "make report-card  latency, cost, hits and throughput of a bot's day, a row for each thing turned on [ARGS=--quick]"
 	@echo "make bench-warming  hits, cost and precision of warming on two streams, against an oracle [ARGS=--quick]"
 	@echo "make lint | types | imports | pytest [ARGS=...] | format | clean"
@@ -129,6 +130,10 @@ bench-budgets: setup
 # Good and bad files under load: no request may fail or be of two versions; a minute or two.
 bench-reloads: setup
 	@exec $(BIN)/python -m tests.bench.reloads $(ARGS) | tail -n 1
+
+# An hour of the bot week on two replicas, with a crash; seven minutes.
+warming-live: setup
+	@exec $(BIN)/python -m tests.bench.warming_live $(ARGS)
 
 # Six hours of the composed bot week in a minute or so for each row, about fifteen in all; figures in
 # tests/bench/README.md, which ARGS=--readme writes anew.

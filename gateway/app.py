@@ -118,8 +118,10 @@ def build(
     sink = _sink(metrics, access_log, ledger, spend.rollouts.record, learning.record)
     learnt = Learnt(attempts=attempts, spend=spend, semantic=semantic, learning=learning)
     parts = _parts(around, (deployments, book), learnt, archive=ledger.archive, sink=sink, seed=seed)
+    services = _services(settings, parts, deployments, store, metrics, ledger)
+    semantic.ask_by(services.flow.run)
     return Worker(
-        services=_services(settings, parts, deployments, store, metrics, ledger),
+        services=services,
         parts=parts,
         supervisor=supervisor,
         store=store,

@@ -49,7 +49,8 @@ class ModelCard:
 
     `price` is None where nobody published one: such a model is refused for cost routing and
     never counted as free. Windows are in tokens, None where unknown. `providers` and `regions` are those of all
-    deployments; a region is "" where nobody says.
+    deployments; a region is "" where nobody says. `vector_size` is how many numbers an embedding has, None where
+    that is unknown or not the same everywhere.
     """
 
     group: str
@@ -61,6 +62,7 @@ class ModelCard:
     capabilities: frozenset[Capability]
     is_simulated: bool
     regions: tuple[str, ...] = ("",)
+    vector_size: int | None = None
 
 
 Catalogue = Mapping[str, ModelCard]

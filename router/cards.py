@@ -50,6 +50,7 @@ def card_of(resolved: Resolved, *, parameters: Collection[str]) -> ModelCard:
         capabilities=frozenset(capabilities),
         is_simulated=deployment.backend == "simulated",
         regions=() if deployment.backend == "simulated" else (resolved.region,),
+        vector_size=_count(known.get("output_vector_size")),
     )
 
 
@@ -65,6 +66,7 @@ def worst(cards: Sequence[ModelCard]) -> ModelCard:
         capabilities=frozenset[Capability].intersection(*(card.capabilities for card in cards)),
         is_simulated=all(card.is_simulated for card in cards),
         regions=tuple(dict.fromkeys(region for card in cards for region in card.regions)),
+        vector_size=cards[0].vector_size if len({card.vector_size for card in cards}) == 1 else None,
     )
 
 

@@ -27,6 +27,20 @@ Run = Callable[[Ask], Awaitable[Reply]]
 MOST_AT_ONCE: Final = 16
 
 
+class LateRun:
+    """Flow.run, for a part that the flow is made of: `run` is set once there is one."""
+
+    __slots__ = ("run",)
+
+    def __init__(self) -> None:
+        self.run: Run | None = None
+
+    async def __call__(self, ask: Ask) -> Reply:
+        """Ask. Raises as Flow.run does."""
+        assert self.run is not None, "asked before the gateway was made"
+        return await self.run(ask)
+
+
 @dataclass(slots=True, kw_only=True)
 class Background:
     """Bounded work that outlives its request. `dropped` counts what was not even begun."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -25,11 +25,13 @@ from gateway.cache.semantic.types import Embedder, Index
 from gateway.cache.withdraw import LISTEN_S, Listener
 from gateway.embedder.client import EmbedderClient
 from gateway.embedder.connect import local_embedder
+from gateway.embedder.provider import ProviderEmbedder
+from gateway.keys import Caller
 from gateway.knowledge.knowledge import NO_EMBEDDER
 from gateway.lane import Transition
 from gateway.metrics import Metrics
 from gateway.ports import Clock
-from gateway.semantic.again import Background
+from gateway.semantic.again import Background, LateRun, Run
 from gateway.semantic.hook import SemanticHook
 from gateway.semantic.refresh import Refresher
 from gateway.semantic.verifier import Verifier
@@ -43,6 +45,10 @@ from policies.model import Catalogue
 from router.facts import DoorLimits
 
 log = structlog.get_logger()
+
+OFF = "the semantic cache is off"
+LEAST_WINDOW = 512
+"""Tokens that a provider's embedding model reads at least, where nobody says how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,11 @@ class Semantic:
     embedder: EmbedderClient | None = None
     watch: SemanticWatch | None = None
     space: str = NO_EMBEDDER
+    asks: LateRun = field(default_factory=LateRun)
+
+    def ask_by(self, run: Run) -> None:
+        """Say how a provider's embedding model is asked: by the flow that these caches are a part of."""
+        self.asks.run = run
 
     @property
     def index(self) -> Index | None:
@@ -116,13 +127,15 @@ def make_semantic(
     """
     settings, clock, name = found.settings, found.clock, secrets.token_hex(8)
     exact = ExactCache(found.store, clock, max_bytes=settings.memory_cache_bytes)
-    client = None if embedder is not None else _embedder(found)
+    limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
+    client, asks = None if embedder is not None else _embedder(found), LateRun()
+    chosen: Embedder | None = embedder or client or _provider_embedder(found, catalogue(), asks, limits)
     tier = None
-    if (chosen := embedder or client) is not None and isinstance(found.store, RedisStore):
+    if chosen is not None and isinstance(found.store, RedisStore):
         index = _index(found, found.store, dim=chosen.dim, name=name, rng=random.Random(seed))
         tier = SemanticTier(
             TierParts(
-                embedder_for=lambda _: chosen,
+                embedder_for=chosen.for_caller if isinstance(chosen, ProviderEmbedder) else lambda _: chosen,
                 index=index,
                 exact=exact,
                 classes=Classes(found.store, supervisor=found.supervisor, clock=clock),
@@ -134,7 +147,6 @@ def make_semantic(
             )
         )
     background = Background(supervisor=found.supervisor)
-    limits = DoorLimits(max_nesting_depth=settings.max_nesting_depth, max_messages=settings.max_messages)
     return Semantic(
         exact=exact,
         hook=SemanticHook(
@@ -149,6 +161,7 @@ def make_semantic(
         embedder=client,
         space=NO_EMBEDDER if tier is None or chosen is None else chosen.id,
         watch=None if tier is None else SemanticWatch(tier.parts, background, metrics=found.metrics),
+        asks=asks,
     )
 
 
@@ -157,9 +170,36 @@ def _verifier(found: Surroundings, limits: DoorLimits) -> Verifier:
     return Verifier(background=background, limits=limits, metrics=found.metrics, clock=found.clock)
 
 
+def _provider_embedder(
+    found: Surroundings, catalogue: Catalogue, asks: LateRun, limits: DoorLimits
+) -> ProviderEmbedder | None:
+    """Return the embedder that the settings name a group of the models file for; warns where it cannot be one."""
+    settings = found.settings
+    if not settings.embedder.startswith(LITELLM_EMBEDDER):
+        return None
+    group = settings.embedder.removeprefix(LITELLM_EMBEDDER)
+    card = catalogue.get(group)
+    if card is None or card.mode != "embeddings":
+        log.warning(
+            OFF, why=f"embedder: {group}: must be a group of the models file with mode embedding that is in use"
+        )
+        return None
+    if card.vector_size is None:
+        log.warning(OFF, why=f"embedder: {group}: its model_info must have output_vector_size, the same for all of it")
+        return None
+    return ProviderEmbedder(
+        run=asks,
+        group=group,
+        dim=card.vector_size,
+        window=card.context_window or LEAST_WINDOW,
+        timeout_s=settings.embedder_timeout_s,
+        clock=found.clock,
+        limits=limits,
+        caller=Caller(tenant="", key_id="", allowed_models=None),
+    )
+
+
 def _embedder(found: Surroundings) -> EmbedderClient | None:
-    if found.settings.embedder.startswith(LITELLM_EMBEDDER):
-        log.warning("the semantic cache is off", why=f"{found.settings.embedder}: only minilm is wired so far")
     return local_embedder(
         found.settings, supervisor=found.supervisor, clock=found.clock, on_transition=_tell_transition
     )
