@@ -11,9 +11,8 @@ from tests.http.running import MODELS, Gateway, running_gateway
 from tests.http.wordings import AGAIN, FIRST, policy, until_quiet
 from tests.provider import Reply
 
-KNOWN = MODELS.replace(
-    "base_model: text-embedding-3-small", "base_model: text-embedding-3-small, output_vector_size: 3"
-)
+BASE = "base_model: text-embedding-3-small"
+KNOWN = MODELS.replace(BASE, f"{BASE}, output_vector_size: 3")
 VECTOR = {
     "object": "list",
     "model": "up-embed",
