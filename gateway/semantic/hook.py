@@ -16,6 +16,7 @@ from gateway.cache.semantic.tier import SemanticTier
 from gateway.metrics import Metrics
 from gateway.ports import StoreUnavailable
 from gateway.semantic.again import Background, Run, answered, asked_again
+from gateway.semantic.answer_judge import judge_of
 from gateway.semantic.verifier import Verifier, Verifying
 from gateway.trail import Ask, Trail
 from policies.model import RouteClass
@@ -82,7 +83,7 @@ class SemanticHook:
 
     def _learner(self, trail: Trail, run: Run) -> Learner:
         assert self.tier is not None
-        return Learner(self.tier, self._verifying(trail, run))
+        return Learner(self.tier, self._verifying(trail, run), judge_of(trail, run, limits=self.limits))
 
     def _verifying(self, trail: Trail, run: Run) -> Verifying:
         return Verifying(verifier=self.verifier, trail=trail, run=run)

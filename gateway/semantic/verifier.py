@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -28,7 +29,6 @@ LONGEST_S: Final = 10.0
 """An asking ends so long after it began, whether or not somebody still waits for it."""
 MOST_REMEMBERED: Final = 1024
 """Pairs asked about lately, until every worker has heard what came of it."""
-TAG: Final = "cache=verify"
 
 Pair = tuple[str, str]
 
@@ -86,23 +86,28 @@ class Verifier:
             return None
         model = route_class.aliases.get(rules.model, rules.model)
         document = verify_document(model, entry.text, place.question.text)
-        try:
-            request = read_request(orjson.dumps(document), dialect="chat", limits=self.limits)
-        except (BadRequest, orjson.JSONEncodeError):
-            return None
-        return Ask(
-            request=request,
-            caller=replace(trail.ask.caller, allowed_models=None),  # the operator chose the model, not the caller
-            request_id=f"verify-{secrets.token_hex(8)}",
-            parent_request_id=trail.ask.request_id,
-            endpoint=trail.ask.endpoint,
-            received_s=trail.clock.monotonic(),
-            origin="cache",
-            session=trail.facts.session or trail.ask.request_id,
-            tags=frozenset((TAG,)),
-            cache_control=CacheControl(no_cache=True, no_store=True),
-            deadline_s=LONGEST_S,
-        )
+        return side_ask(trail, document, limits=self.limits, name="verify")
+
+
+def side_ask(trail: Trail, document: Mapping[str, object], *, limits: DoorLimits, name: str) -> Ask | None:
+    """Return what the cache asks beside a request, booked to its caller, tagged `cache=<name>`; None for bad text."""
+    try:
+        request = read_request(orjson.dumps(document), dialect="chat", limits=limits)
+    except (BadRequest, orjson.JSONEncodeError):
+        return None
+    return Ask(
+        request=request,
+        caller=replace(trail.ask.caller, allowed_models=None),  # the operator chose the model, not the caller
+        request_id=f"{name}-{secrets.token_hex(8)}",
+        parent_request_id=trail.ask.request_id,
+        endpoint=trail.ask.endpoint,
+        received_s=trail.clock.monotonic(),
+        origin="cache",
+        session=trail.facts.session or trail.ask.request_id,
+        tags=frozenset((f"cache={name}",)),
+        cache_control=CacheControl(no_cache=True, no_store=True),
+        deadline_s=LONGEST_S,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,3 +181,32 @@ async def test_a_key_of_few_models_is_served_with_the_operators_verifier(gateway
 
 def _value(text: str, name: str) -> str:
     return next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name))
+
+
+LONG = "Practise every day with a patient teacher and play the songs that you love most of all".split()
+OTHER = "Practise every day with a patient teacher and sing the tunes that you love most of all".split()
+
+
+@pytest.mark.parametrize(("said", "aliases", "denied"), [("yes", 1, 0), ("no", 0, 1)])
+async def test_answers_that_words_and_vectors_do_not_tell_apart_are_put_to_the_same_model(
+    gateway: Gateway, said: str, aliases: int, denied: int
+) -> None:
+    first, again = (Reply(words=tuple(f"{word} " for word in words)) for words in (LONG, OTHER))
+    gateway.provider.script("up-small", first)
+    await gateway.chat(FIRST)
+    await until_quiet(gateway)
+    # The miss, then the second look that a "no" brings about: the stored question, and this one.
+    gateway.provider.script("up-small", again, first, again)
+    gateway.provider.script(ASKED, YES, Reply(words=(said,)))
+    gateway.provider.always(ASKED, Reply(words=(said,)))
+    await gateway.chat(AGAIN)
+    await until_quiet(gateway)
+    judged = [json.loads(json.loads(seen.body)["messages"][1]["content"]) for seen in asked_of(gateway)]
+    assert {"question": AGAIN, "A": "".join(first.words), "B": "".join(again.words)} in judged
+    asked = [one for one in gateway.outcomes if one.tags == ("cache=judge",)]
+    assert asked
+    assert all(one.origin == "cache" and one.cost_nanousd for one in asked)
+    found = (await the_class(gateway)).state
+    (evidence,) = found.answers.values()
+    assert (len(evidence.aliases), len(evidence.denied)) == (aliases, denied)
+    assert found.totals.label_cost_nanousd >= sum(one.cost_nanousd or 0 for one in asked)

@@ -1,6 +1,6 @@
 """Do a stored and a fresh answer say the same? Texts, and where it takes them, their vectors.
 
-Asks no model and keeps nothing; what a label teaches is the class's business.
+Asks no model but through the judge it is given, and keeps nothing; what a label teaches is the class's business.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from gateway.cache.codec import StoredAnswer, body_of
-from gateway.cache.semantic.comparators import Different, Unsure, compare, label
+from gateway.cache.semantic.comparators import Different, Judge, Unsure, compare, judged, label
 from gateway.cache.semantic.free_text import Band
 from gateway.cache.semantic.refusals import answer_text, is_storable_answer
 from gateway.cache.semantic.types import Embedded, Embedder, EmbedderUnavailable, TooLong, Vector
@@ -38,8 +38,13 @@ def text_of(answer: StoredAnswer) -> str | None:
     return answer_text(body) if is_storable_answer(body) else None
 
 
-async def compared(stored: str, fresh: str, *, band: Band, embedder: Embedder) -> Compared | None:
-    """Compare two answers; None where that takes vectors and there are none now."""
+async def compared(
+    stored: str, fresh: str, *, band: Band, embedder: Embedder, question: str = "", judge: Judge | None = None
+) -> Compared | None:
+    """Compare two answers to `question`; None where that takes vectors and there are none now.
+
+    `judge` is asked where neither their words nor their vectors say.
+    """
     verdict = compare(stored, fresh, band=band)
     if not isinstance(verdict, Unsure) and not (isinstance(verdict, Different) and verdict.by == "short_text"):
         return Compared(different=label(verdict))
@@ -50,8 +55,9 @@ async def compared(stored: str, fresh: str, *, band: Band, embedder: Embedder) -
     if ours is None or theirs is None:
         return None
     similarity = max(-1.0, min(1.0, float(ours @ theirs)))
+    verdict = compare(stored, fresh, band=band, similarity=similarity)
     return Compared(
-        different=label(compare(stored, fresh, band=band, similarity=similarity)),
+        different=label(await judged(verdict, judge, question=question, stored=stored, fresh=fresh)),
         similarity=similarity,
         vector=theirs,
     )

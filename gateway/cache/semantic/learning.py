@@ -19,7 +19,7 @@ from gateway.cache.semantic.look import Judged, Looked, Place
 from gateway.cache.semantic.state import is_frozen
 from gateway.cache.semantic.tier import SemanticTier
 from gateway.cache.semantic.types import Vector
-from gateway.cache.semantic.verifying import AskVerifier
+from gateway.cache.semantic.verifying import AnswerJudge, AskVerifier
 
 _STRANGER: Final = 0.5
 """Questions less near than this have nothing to do with each other."""
@@ -50,9 +50,10 @@ class AskAgain(Protocol):
 class Learner:
     """Turns answers into what every worker will know."""
 
-    def __init__(self, tier: SemanticTier, verify: AskVerifier) -> None:
+    def __init__(self, tier: SemanticTier, verify: AskVerifier, judge: AnswerJudge | None = None) -> None:
         self._tier = tier
         self._verify = verify
+        self._judge = judge
 
     async def after_miss(self, looked: Looked, answer: StoredAnswer, again: AskAgain) -> None:
         """Learn from an answer that was made because there was none to serve. Raises StoreUnavailable."""
@@ -62,7 +63,7 @@ class Learner:
         key, kept = place.asked.key, answer
         judged = None if looked.judged is None else await self._settled(place, looked.judged)
         if judged is not None and isinstance(judged.decision, Withhold):
-            lesson = _Lesson(self._tier, place, judged, again)
+            lesson = self._lesson(place, judged, again)
             hit = await self._tier.stored(judged.entry)
             stored = text_of(hit.answer) if hit is not None else None
             different = None if stored is None else await lesson.label(stored, fresh, was_hit=False)
@@ -81,12 +82,15 @@ class Learner:
         fresh = await again(keep=True)
         if stored is None or fresh.answer is None or fresh.text is None:
             return
-        lesson = _Lesson(self._tier, place, judged, again, spent_nanousd=fresh.cost_nanousd)
+        lesson = self._lesson(place, judged, again, spent_nanousd=fresh.cost_nanousd)
         different = await lesson.label(stored, fresh.text, was_hit=True)
         if different == 0.0:
             await self._tier.enter(place, judged.entry.answer_id, hit.answer)
         elif different is not None:
             await self._tier.enter(place, place.asked.key, fresh.answer)
+
+    def _lesson(self, place: Place, judged: Judged, again: AskAgain, *, spent_nanousd: int = 0) -> _Lesson:
+        return _Lesson(self._tier, place, judged, asks=(again, self._judge), spent_nanousd=spent_nanousd)
 
     async def _settled(self, place: Place, judged: Judged) -> Judged:
         """Return a miss's pair with the verifier's word, which comes after the answer or came too late for it."""
@@ -106,12 +110,18 @@ class _Lesson:
     """One pair being compared, and what that has cost so far."""
 
     def __init__(
-        self, tier: SemanticTier, place: Place, judged: Judged, again: AskAgain, *, spent_nanousd: int = 0
+        self,
+        tier: SemanticTier,
+        place: Place,
+        judged: Judged,
+        *,
+        asks: tuple[AskAgain, AnswerJudge | None],
+        spent_nanousd: int,
     ) -> None:
         self._parts = tier.parts
         self._place = place
         self._judged = judged
-        self._again = again
+        self._again, self._judge = asks
         self._spent_nanousd = spent_nanousd
 
     async def label(self, stored: str, fresh: str, *, was_hit: bool) -> float | None:
@@ -168,14 +178,19 @@ class _Lesson:
         return None if found is None else found.different
 
     def _wants_second_look(self) -> bool:
+        return self._may_spend() and wants_second_look(self._judged.decision.log_odds)
+
+    def _may_spend(self) -> bool:
         open_class = self._place.open_class
-        may_spend = not is_frozen(open_class.state, open_class.rules, at_s=self._parts.clock.now())
-        return may_spend and wants_second_look(self._judged.decision.log_odds)
+        return not is_frozen(open_class.state, open_class.rules, at_s=self._parts.clock.now())
 
     async def _compared(self, stored: str, fresh: str) -> Compared | None:
         band = self._place.open_class.state.similarities.band()
         embedder = self._parts.embedder_for(self._place.asked.caller)
-        return await compared(stored, fresh, band=band, embedder=embedder)
+        judge, question = self._judge if self._may_spend() else None, self._place.question.text
+        found = await compared(stored, fresh, band=band, embedder=embedder, question=question, judge=judge)
+        self._spent_nanousd += 0 if judge is None else judge.take_spent()
+        return found
 
     def _stranger(self, vector: Vector | None) -> float | None:
         """Return the cosine to the answer of an unrelated question, and leave this one for the next comparison."""
