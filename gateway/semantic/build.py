@@ -150,11 +150,7 @@ def make_semantic(
     return Semantic(
         exact=exact,
         hook=SemanticHook(
-            tier=tier,
-            background=background,
-            verifier=_verifier(found, limits),
-            limits=limits,
-            metrics=found.metrics,
+            tier=tier, background=background, verifier=_verifier(found, limits), limits=limits, metrics=found.metrics
         ),
         refresher=Refresher(claims=found.store, background=background, limits=limits),
         listener=Listener(found.store, exact, worker=name, clock=clock),

@@ -183,15 +183,15 @@ def _value(text: str, name: str) -> str:
     return next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name))
 
 
-LONG = "Practise every day with a patient teacher and play the songs that you love most of all".split()
-OTHER = "Practise every day with a patient teacher and sing the tunes that you love most of all".split()
+LONG = "Practise every day with a patient teacher and play the songs that you love most of all"
+OTHER = "Practise every day with a patient teacher and sing the tunes that you love most of all"
 
 
 @pytest.mark.parametrize(("said", "aliases", "denied"), [("yes", 1, 0), ("no", 0, 1)])
 async def test_answers_that_words_and_vectors_do_not_tell_apart_are_put_to_the_same_model(
     gateway: Gateway, said: str, aliases: int, denied: int
 ) -> None:
-    first, again = (Reply(words=tuple(f"{word} " for word in words)) for words in (LONG, OTHER))
+    first, again = (Reply(words=tuple(f"{word} " for word in text.split())) for text in (LONG, OTHER))
     gateway.provider.script("up-small", first)
     await gateway.chat(FIRST)
     await until_quiet(gateway)
