@@ -129,12 +129,12 @@ class Watch:
         """Ask the worker how many asyncio tasks it has."""
         told = Path(f"{self.tasks_file}.{self.worker}")
         told.unlink(missing_ok=True)
-        os.kill(self.worker, signal.SIGUSR1)
+        os.kill(self.worker, signal.SIGUSR2)
         for _ in range(1000):
             if told.exists() and (text := told.read_text()):
                 return int(text)
             sleep(0.01)
-        raise AssertionError("the worker does not answer SIGUSR1")
+        raise AssertionError("the worker does not answer SIGUSR2")
 
     def series(self) -> int:
         """Count the series that a scrape finds."""
