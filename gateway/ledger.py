@@ -83,14 +83,15 @@ class Ledger:
         self._max_waiting = max_waiting
         self.archive = Archive()
         self._waiting: deque[Outcome] = deque()
+        self._being_written: Sequence[Outcome] = ()
         self._task: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
         self.dropped = 0
 
     @property
     def waiting(self) -> int:
-        """Return how many outcomes are not in the store yet."""
-        return len(self._waiting)
+        """Return how many outcomes are not known to be in the store yet."""
+        return len(self._waiting) + len(self._being_written)
 
     async def look_up(self, tenant: str, request_id: str) -> Outcome | None:
         """Return the newest outcome of a tenant under that id, None where it is not known (any more).
@@ -98,7 +99,7 @@ class Ledger:
         This worker's newest are looked at first; others are found once the warmer's process has read them, a second
         or two after they ended. Raises StoreUnavailable.
         """
-        for outcome in (*reversed(self._waiting), *reversed(self._recent)):
+        for outcome in (*reversed(self._waiting), *reversed(self._being_written), *reversed(self._recent)):
             if (outcome.tenant, outcome.request_id) == (tenant, request_id):
                 return outcome
         place = await self._store.hash_get(index_of(self._stream), slot_of(tenant, request_id))
@@ -147,7 +148,7 @@ class Ledger:
                         await asyncio.sleep(min(self._flush_interval_s, limit_s / 10))
         except TimeoutError:
             self._stop()
-        return len(self._waiting)
+        return self.waiting
 
     def _stop(self) -> None:
         task, self._task = self._task, None
@@ -155,6 +156,7 @@ class Ledger:
             task.cancel()
 
     async def _write(self, taken: list[Outcome]) -> None:
+        self._being_written = taken
         try:
             await self.archive.flush(self._store)
             await self._store.append(
@@ -166,6 +168,8 @@ class Ledger:
             self.dropped += len(taken) - len(kept)
             self._waiting.extendleft(reversed(kept))
             raise
+        finally:
+            self._being_written = ()
         self._recent.extend(taken)
 
     async def _run(self) -> None:

@@ -166,6 +166,22 @@ async def test_a_long_outage_keeps_the_newest_and_counts_the_rest(
     assert await written(store) == ["r-3", "r-4", "r-5", "r-6", "r-7"]
 
 
+async def test_what_is_just_being_written_still_waits_and_can_be_looked_up(
+    store: CountingStore, clock: FakeClock, supervisor: Supervisor
+) -> None:
+    ledger = Ledger(store, clock=clock, supervisor=supervisor)
+    ledger.record(outcome(1))
+    store.gate.clear()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ledger.flush())
+        await settle()
+        assert (store.appends, ledger.waiting) == ([1], 1)
+        assert await ledger.look_up("t", "r-1") == outcome(1)
+        store.gate.set()
+    assert ledger.waiting == 0
+    assert await ledger.look_up("t", "r-1") == outcome(1)
+
+
 async def _fails(ledger: Ledger) -> bool:
     try:
         await ledger.flush()
