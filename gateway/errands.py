@@ -66,6 +66,7 @@ class Errands:
                 return
             waiting: asyncio.Future[Errand] = loop.create_future()
             self._idle.append(waiting)
+            del errand  # it holds the call's whole answer, and the last of many idle tasks may wait for ever
             errand = await waiting
 
     async def _do(self, task: asyncio.Task[None], errand: Errand) -> None:

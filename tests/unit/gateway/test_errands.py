@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -125,3 +126,22 @@ async def test_no_more_than_so_many_tasks_wait_for_work(supervisor: Supervisor) 
         supervisor.run_errand(nothing(), name="job", ended=lambda: None)
     await turns()
     assert supervisor.names == (IDLE,) * MAX_IDLE
+
+
+async def test_a_task_that_waits_keeps_nothing_of_its_last_job(supervisor: Supervisor) -> None:
+    class Answer:
+        def end(self) -> None: ...
+
+    async def fail(_answer: Answer) -> None:
+        raise asyncio.CancelledError
+
+    answers = [Answer(), Answer()]
+    kept = [weakref.ref(answer) for answer in answers]
+    supervisor.run_errand(nothing(), name="good", ended=answers[0].end)
+    job = supervisor.run_errand(fail(answers[1]), name="bad", ended=answers[1].end)
+    job.cancel()
+    del job
+    answers.clear()
+    await turns()
+    assert supervisor.names == (IDLE, IDLE)
+    assert [ref() for ref in kept] == [None, None]
