@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections import Counter
@@ -267,6 +268,17 @@ async def test_a_refused_key_takes_even_a_groups_only_deployment_out() -> None:
     refused = ProviderError("no", kind="auth", source="provider", status=401)
     deployments.failed(await deployments.pick("g", REQUEST), refused)
     assert deployments.unhealthy() == {"g"}
+
+
+async def test_a_first_cooldown_loads_no_more_of_litellm_onto_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "litellm.integrations.prometheus", raising=False)
+    deployments = build(entry("openai/a", api_key="k"))
+    before = frozenset(sys.modules)
+    deployments.failed(await deployments.pick("g", REQUEST), ProviderError("no", kind="auth", source="provider"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert deployments.unhealthy() == {"g"}
+    assert frozenset(sys.modules) - before == frozenset()
 
 
 @pytest.mark.parametrize("kind", ["bad_request", "context_length", "content_policy"])
