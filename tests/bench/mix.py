@@ -18,6 +18,8 @@ TRANSCRIPT = (
     "ANN: Trams are quiet. Everybody says so, number \0 did too. "
     "BOB: Trams are loud, and you are a fool. ANN: Either we build trams or the city dies."
 )
+STRANGERS = tuple(f"sk-fw-{number:043d}" for number in range(500))
+"""Callers' secrets that the gateway has not given out."""
 
 
 def models(upstream: Process) -> str:
@@ -30,7 +32,11 @@ def models(upstream: Process) -> str:
 
 
 def kinds(key: str) -> tuple[Kind, ...]:
-    """Return the mixture; weights are shares in percent."""
+    """Return the mixture; weights are shares in percent.
+
+    What a stranger may choose (models, keys) is another one each time; what comes rarely (a failing deployment that is
+    taken out of service after 1,000 failures, a repeated pipeline) comes before the warm-up is over.
+    """
 
     def chat(name: str, weight: float, *, model: str = MODEL, stream: bool = False, **more: object) -> Kind:
         before, after = chat_body(model=model, stream=stream)
@@ -39,6 +45,7 @@ def kinds(key: str) -> tuple[Kind, ...]:
         return Kind(name=name, before=before, after=after, weight=weight, **fields)  # type: ignore[arg-type]
 
     before, _, after = (f'{{"transcript":"{TRANSCRIPT}"}}').encode().partition(b"\0")
+    nobody, of_nobody = b'{"model": "no-such-', b'", "messages": [{"role": "user", "content": "Who are you?"}]}'
     failed = (429, 500, 502, 503, 504)
     return (
         chat("unique", 30),
@@ -51,8 +58,8 @@ def kinds(key: str) -> tuple[Kind, ...]:
         chat("broken", 3, model="broken", statuses=failed),
         chat("limited", 2, model="limited", statuses=failed),
         chat("frail", 3, model="frail", statuses=(200, *failed)),
-        chat("unknown model", 2, model="no-such-model", statuses=(400, 404)),
-        chat("unknown key", 1, keys=("sk-fw-" + "x" * 43,), statuses=(401,)),
+        Kind(name="unknown model", before=nobody, after=of_nobody, keys=(key,), weight=2, statuses=(400, 404)),
+        chat("unknown key", 1, keys=STRANGERS, statuses=(401,)),
         Kind(name="no JSON", before=b'{"model": ', after=b"", keys=(key,), weight=2, statuses=(400,)),
         Kind(
             name="pipeline",
@@ -60,7 +67,15 @@ def kinds(key: str) -> tuple[Kind, ...]:
             before=before,
             after=after,
             keys=(key,),
-            cycle=1_000,
-            weight=1,
+            weight=0.8,
+        ),
+        Kind(
+            name="pipeline again",
+            path="/v1/pipelines/debate",
+            before=before.replace(b"number ", b"figure "),
+            after=after,
+            keys=(key,),
+            cycle=20,
+            weight=0.2,
         ),
     )
