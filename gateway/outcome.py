@@ -25,7 +25,7 @@ WarmedBy = PredictorName | Literal[""]
 """Who had the answer made before anybody asked; "" for nobody."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One request as it ended. Durations in seconds, money in nano-dollars, `started_at` in Unix seconds.
 
     `cost_nanousd` is None where the model has no known price; `saved_nanousd` is what a hit or a join did not spend.
