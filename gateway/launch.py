@@ -212,13 +212,14 @@ class Launcher:
 
     def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
         answer = made_answer(trail, flight)
-        if answer is not None and flight.key is not None:
-            self._parts.exact.keep(flight.key, answer)
-            # Stored before the lease is given up: who waits for that must then find the answer.
-            self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
-            self._parts.keeper.keep(ask, trail, answer, key=flight.key)
-            self._parts.semantic.learn(trail, answer, run=self._run)
-        self.give_up(lease)
+        if answer is None or flight.key is None:
+            self.give_up(lease)
+            return
+        self._parts.exact.keep(flight.key, answer)
+        # Stored before the lease is given up: who waits for that must then find the answer.
+        self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant, lease=lease)
+        self._parts.keeper.keep(ask, trail, answer, key=flight.key)
+        self._parts.semantic.learn(trail, answer, run=self._run)
 
     def give_up(self, lease: Lease | None) -> None:
         """Let whoever waits for this call make it: there will be none, or it has ended."""

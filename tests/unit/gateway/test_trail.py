@@ -52,7 +52,7 @@ ATTEMPT = AttemptRecord(
     cost_nanousd=12,
 )
 ANSWER = StoredAnswer(
-    form="body",
+    form="json",
     payload=b"{}",
     usage_event=None,
     usage=Usage(input_tokens=3, output_tokens=4),
