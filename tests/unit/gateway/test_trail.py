@@ -7,14 +7,17 @@ import pytest
 
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import Hit
+from gateway.cache.flight import Flight
 from gateway.cache.semantic.look import Looked
 from gateway.errors import RequestFailed
 from gateway.keys import Caller
+from gateway.made import made_answer
 from gateway.outcome import Outcome
-from gateway.trail import Ask, Trail
+from gateway.trail import Ask, CacheControl, Trail
 from policies.decision import Decision, decision_of
 from policies.model import CacheRules, Match, Plan, RequestFacts, Route, RouteClass
-from router.types import AttemptRecord, ChatRequest, Usage
+from router.time_limits import TimeLimits
+from router.types import AttemptRecord, ChatRequest, Deployment, Finished, Usage
 from tests.clock import FakeClock
 
 ROUTE = Route(
@@ -25,7 +28,8 @@ ROUTE = Route(
     fallbacks=(),
     deadline_s=1.0,
     max_output_tokens=None,
-    cache=CacheRules(),
+    cache=CacheRules(stale_if_error_s=88.0),
+    epoch=5,
 )
 FACTS = RequestFacts(
     dialect="chat",
@@ -39,6 +43,18 @@ FACTS = RequestFacts(
     allowed_models=None,
 )
 ROUTE_CLASS = RouteClass(policy="the-policy", policy_version="the-version", route=ROUTE, facts=FACTS, aliases={})
+PLAN = Plan(
+    policy="the-policy",
+    policy_version="the-version",
+    route="the-route",
+    candidates=("m",),
+    deadline_s=1.0,
+    max_output_tokens=None,
+    assemble=False,
+    cache=ROUTE.cache,
+    reason="the-reason",
+    arm="control",
+)
 ATTEMPT = AttemptRecord(
     deployment_id="d",
     group="the-group",
@@ -160,21 +176,58 @@ def test_a_hit_is_told_with_each_figure_under_its_own_name(trail: Trail, clock: 
     assert [msgspec.to_builtins(outcome) for outcome in told] == [msgspec.to_builtins(expected)]
 
 
+def test_a_calls_own_answer_is_kept_with_each_figure_under_its_own_name(trail: Trail, clock: FakeClock) -> None:
+    trail.plan = PLAN
+    trail.ask = msgspec.structs.replace(trail.ask, transcript="the-transcript", cache_control=CacheControl(ttl_s=44.0))
+    flight = Flight("the-key", limits=TimeLimits(), history_bytes=1000)
+    deployment = Deployment(
+        id="d",
+        group="the-group",
+        provider="the-provider",
+        model="m",
+        backend="simulated",
+        api_base="",
+        secret="",
+        price=None,
+    )
+    flight.finished = Finished(
+        deployment=deployment,
+        attempts=(),
+        body=b'{"choices": []}',
+        usage=Usage(input_tokens=3, output_tokens=4),
+        cost_nanousd=1234,
+        response_model="the-response-model",
+        finish_reasons=("stop",),
+        usage_event=b"the-usage-event",
+    )
+    assert made_answer(trail, flight) == StoredAnswer(
+        form="json",
+        payload=b'{"choices": []}',
+        usage_event=b"the-usage-event",
+        usage=Usage(input_tokens=3, output_tokens=4),
+        finish_reasons=("stop",),
+        routed_model="the-group",
+        response_model="the-response-model",
+        provider="the-provider",
+        is_simulated=True,
+        cost_nanousd=1234,
+        created_at=clock.now(),
+        ttl_s=44.0,
+        writer="the-key-id",
+        policy_version="the-version",
+        stale_s=88.0,
+        tenant="the-tenant",
+        route="the-route",
+        epoch=5,
+        tags=("a=1", "b=2"),
+        transcript="the-transcript",
+    )
+
+
 def test_a_failure_after_a_choice_is_told_with_its_reason_its_arm_and_its_own_decision(
     trail: Trail, told: list[Outcome]
 ) -> None:
-    trail.plan = Plan(
-        policy="the-policy",
-        policy_version="the-version",
-        route="the-route",
-        candidates=("m",),
-        deadline_s=1.0,
-        max_output_tokens=None,
-        assemble=False,
-        cache=ROUTE.cache,
-        reason="the-reason",
-        arm="control",
-    )
+    trail.plan = PLAN
     trail.decision = Decision(dialect="chat", reason="the-reason", candidates=("m",))
     trail.cache = "miss"
     trail.close_failed(RequestFailed("no", status=429, type="the-type", code="the-code", source="provider"))
