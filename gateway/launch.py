@@ -81,12 +81,12 @@ class Launcher:
     def _chosen(self, ask: Ask, trail: Trail, route_class: RouteClass) -> Plan:
         """Choose, or take the choice that was made for such a request before. Raises RequestFailed."""
         parts = self._parts
-        catalogue, unhealthy = parts.deployments.catalogue(), parts.unhealthy()
+        catalogue, unhealthy, draw = parts.deployments.catalogue(), parts.unhealthy(), parts.rng.random()
         made = self._choices.find(route_class, catalogue, unhealthy) if trail.warm is None else None
         if made is not None:
-            trail.decision = made.decision
+            trail.decision = made.decided(draw)
             return made.plan
-        view = View(catalogue=catalogue, unhealthy=unhealthy, draw=parts.rng.random(), warm=trail.warm)
+        view = View(catalogue=catalogue, unhealthy=unhealthy, draw=draw, warm=trail.warm)
         view = parts.learning.known(view, route_class, request_id=ask.request_id, vector=trail.vector)
         plan = choose(route_class, view)
         trail.decision = decided(trail.facts, view, plan, catalogue=parts.archive.version_of(catalogue))
