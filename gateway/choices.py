@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from policies.decision import Decision
 from policies.model import Catalogue, Plan, RouteClass
@@ -23,6 +24,12 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
     plan: Plan
     decision: Decision
+
+    def decided(self, draw: float) -> Decision:
+        """Return the record for one more request: its draw is its own, for other policies are tried on it (replay)."""
+        view = self.decision.view
+        assert view is not None  # a choice was made
+        return replace(self.decision, view=replace(view, draw=draw))
 
 
 class Choices:

@@ -81,12 +81,12 @@ class Launcher:
     def _chosen(self, ask: Ask, trail: Trail, route_class: RouteClass) -> Plan:
         """Choose, or take the choice that was made for such a request before. Raises RequestFailed."""
         parts = self._parts
-        catalogue, unhealthy = parts.deployments.catalogue(), parts.unhealthy()
+        catalogue, unhealthy, draw = parts.deployments.catalogue(), parts.unhealthy(), parts.rng.random()
         made = self._choices.find(route_class, catalogue, unhealthy) if trail.warm is None else None
         if made is not None:
-            trail.decision = made.decision
+            trail.decision = made.decided(draw)
             return made.plan
-        view = View(catalogue=catalogue, unhealthy=unhealthy, draw=parts.rng.random(), warm=trail.warm)
+        view = View(catalogue=catalogue, unhealthy=unhealthy, draw=draw, warm=trail.warm)
         view = parts.learning.known(view, route_class, request_id=ask.request_id, vector=trail.vector)
         plan = choose(route_class, view)
         trail.decision = decided(trail.facts, view, plan, catalogue=parts.archive.version_of(catalogue))
@@ -212,13 +212,14 @@ class Launcher:
 
     def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
         answer = made_answer(trail, flight)
-        if answer is not None and flight.key is not None:
-            self._parts.exact.keep(flight.key, answer)
-            # Stored before the lease is given up: who waits for that must then find the answer.
-            self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
-            self._parts.keeper.keep(ask, trail, answer, key=flight.key)
-            self._parts.semantic.learn(trail, answer, run=self._run)
-        self.give_up(lease)
+        if answer is None or flight.key is None:
+            self.give_up(lease)
+            return
+        self._parts.exact.keep(flight.key, answer)
+        # Stored before the lease is given up: who waits for that must then find the answer.
+        self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant, lease=lease)
+        self._parts.keeper.keep(ask, trail, answer, key=flight.key)
+        self._parts.semantic.learn(trail, answer, run=self._run)
 
     def give_up(self, lease: Lease | None) -> None:
         """Let whoever waits for this call make it: there will be none, or it has ended."""

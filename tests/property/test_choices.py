@@ -30,9 +30,7 @@ def ask(choices: Choices, some: Policy, facts: RequestFacts, view: View) -> bool
     made = choices.find(found, view.catalogue, view.unhealthy)
     if made is not None:
         assert made.plan == chosen
-        assert structs.replace(made.decision, view=None) == structs.replace(
-            decided(facts, view, chosen, catalogue="c"), view=None
-        )
+        assert made.decided(view.draw) == decided(facts, view, chosen, catalogue="c")
         return True
     if isinstance(chosen, Plan):
         choices.keep(found, Choice(plan=chosen, decision=decided(facts, view, chosen, catalogue="c")))

@@ -7,14 +7,17 @@ import pytest
 
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import Hit
+from gateway.cache.flight import Flight
 from gateway.cache.semantic.look import Looked
 from gateway.errors import RequestFailed
 from gateway.keys import Caller
+from gateway.made import made_answer
 from gateway.outcome import Outcome
-from gateway.trail import Ask, Trail
+from gateway.trail import Ask, CacheControl, Trail
 from policies.decision import Decision, decision_of
 from policies.model import CacheRules, Match, Plan, RequestFacts, Route, RouteClass
-from router.types import AttemptRecord, ChatRequest, Usage
+from router.time_limits import TimeLimits
+from router.types import AttemptRecord, ChatRequest, Deployment, Finished, Usage
 from tests.clock import FakeClock
 
 ROUTE = Route(
@@ -25,7 +28,8 @@ ROUTE = Route(
     fallbacks=(),
     deadline_s=1.0,
     max_output_tokens=None,
-    cache=CacheRules(),
+    cache=CacheRules(stale_if_error_s=88.0),
+    epoch=5,
 )
 FACTS = RequestFacts(
     dialect="chat",
@@ -39,6 +43,18 @@ FACTS = RequestFacts(
     allowed_models=None,
 )
 ROUTE_CLASS = RouteClass(policy="the-policy", policy_version="the-version", route=ROUTE, facts=FACTS, aliases={})
+PLAN = Plan(
+    policy="the-policy",
+    policy_version="the-version",
+    route="the-route",
+    candidates=("m",),
+    deadline_s=1.0,
+    max_output_tokens=None,
+    assemble=False,
+    cache=ROUTE.cache,
+    reason="the-reason",
+    arm="control",
+)
 ATTEMPT = AttemptRecord(
     deployment_id="d",
     group="the-group",
@@ -52,7 +68,7 @@ ATTEMPT = AttemptRecord(
     cost_nanousd=12,
 )
 ANSWER = StoredAnswer(
-    form="body",
+    form="json",
     payload=b"{}",
     usage_event=None,
     usage=Usage(input_tokens=3, output_tokens=4),
@@ -69,6 +85,59 @@ ANSWER = StoredAnswer(
     warmed_by="popularity",
 )
 """Every text and number here is there once, so that none can be told under another's name."""
+
+DEPLOYMENT = Deployment(
+    id="d",
+    group="the-group",
+    provider="the-provider",
+    model="m",
+    backend="simulated",
+    api_base="",
+    secret="",
+    price=None,
+)
+HIT_TOLD = Outcome(
+    request_id="the-id",
+    origin="user",
+    endpoint="the-endpoint",
+    started_at=1000.5,
+    result="ok",
+    status=200,
+    tenant="the-tenant",
+    key_id="the-key-id",
+    session="the-session",
+    policy="the-policy",
+    policy_version="the-version",
+    route="the-route",
+    reason="semantic-hit",
+    tags=("a=1", "b=2"),
+    requested_model="the-requested",
+    routed_model="the-routed",
+    response_model="the-response-model",
+    provider="the-provider",
+    is_simulated=True,
+    stream=True,
+    cache="semantic-hit",
+    cache_tier="semantic",
+    cache_key="the-key",
+    age_s=33.0,
+    similarity=0.9877,
+    nearest_key="the-nearest",
+    semantic="the-refusal",
+    input_tokens_estimate=77,
+    usage=ANSWER.usage,
+    cost_nanousd=0,
+    saved_nanousd=1234,
+    finish_reasons=("the-finish",),
+    attempts=(ATTEMPT,),
+    total_s=2.0,
+    first_token_s=0.25,
+    overhead_s=0.125,
+    parent_request_id="the-parent",
+    decision=decision_of(FACTS),
+    ttl_s=99.0,
+    warmed_by="popularity",
+)
 
 
 @pytest.fixture
@@ -115,66 +184,51 @@ def test_a_hit_is_told_with_each_figure_under_its_own_name(trail: Trail, clock: 
     trail.looked = Looked(similarity=0.98765, nearest="the-nearest", refused="the-refusal")
     clock.wind(2.0)
     trail.close_ok()
-    expected = Outcome(
-        request_id="the-id",
-        origin="user",
-        endpoint="the-endpoint",
-        started_at=1000.5,
-        result="ok",
-        status=200,
-        tenant="the-tenant",
-        key_id="the-key-id",
-        session="the-session",
-        policy="the-policy",
-        policy_version="the-version",
-        route="the-route",
-        reason="semantic-hit",
-        tags=("a=1", "b=2"),
-        requested_model="the-requested",
-        routed_model="the-routed",
+    assert [msgspec.to_builtins(outcome) for outcome in told] == [msgspec.to_builtins(HIT_TOLD)]
+
+
+def test_a_calls_own_answer_is_kept_with_each_figure_under_its_own_name(trail: Trail, clock: FakeClock) -> None:
+    trail.plan = PLAN
+    trail.ask = msgspec.structs.replace(trail.ask, transcript="the-transcript", cache_control=CacheControl(ttl_s=44.0))
+    flight = Flight("the-key", limits=TimeLimits(), history_bytes=1000)
+    flight.finished = Finished(
+        deployment=DEPLOYMENT,
+        attempts=(),
+        body=b'{"choices": []}',
+        usage=Usage(input_tokens=3, output_tokens=4),
+        cost_nanousd=1234,
+        response_model="the-response-model",
+        finish_reasons=("stop",),
+        usage_event=b"the-usage-event",
+    )
+    assert made_answer(trail, flight) == StoredAnswer(
+        form="json",
+        payload=b'{"choices": []}',
+        usage_event=b"the-usage-event",
+        usage=Usage(input_tokens=3, output_tokens=4),
+        finish_reasons=("stop",),
+        routed_model="the-group",
         response_model="the-response-model",
         provider="the-provider",
         is_simulated=True,
-        stream=True,
-        cache="semantic-hit",
-        cache_tier="semantic",
-        cache_key="the-key",
-        age_s=33.0,
-        similarity=0.9877,
-        nearest_key="the-nearest",
-        semantic="the-refusal",
-        input_tokens_estimate=77,
-        usage=ANSWER.usage,
-        cost_nanousd=0,
-        saved_nanousd=1234,
-        finish_reasons=("the-finish",),
-        attempts=(ATTEMPT,),
-        total_s=2.0,
-        first_token_s=0.25,
-        overhead_s=0.125,
-        parent_request_id="the-parent",
-        decision=decision_of(FACTS),
-        ttl_s=99.0,
-        warmed_by="popularity",
+        cost_nanousd=1234,
+        created_at=clock.now(),
+        ttl_s=44.0,
+        writer="the-key-id",
+        policy_version="the-version",
+        stale_s=88.0,
+        tenant="the-tenant",
+        route="the-route",
+        epoch=5,
+        tags=("a=1", "b=2"),
+        transcript="the-transcript",
     )
-    assert [msgspec.to_builtins(outcome) for outcome in told] == [msgspec.to_builtins(expected)]
 
 
 def test_a_failure_after_a_choice_is_told_with_its_reason_its_arm_and_its_own_decision(
     trail: Trail, told: list[Outcome]
 ) -> None:
-    trail.plan = Plan(
-        policy="the-policy",
-        policy_version="the-version",
-        route="the-route",
-        candidates=("m",),
-        deadline_s=1.0,
-        max_output_tokens=None,
-        assemble=False,
-        cache=ROUTE.cache,
-        reason="the-reason",
-        arm="control",
-    )
+    trail.plan = PLAN
     trail.decision = Decision(dialect="chat", reason="the-reason", candidates=("m",))
     trail.cache = "miss"
     trail.close_failed(RequestFailed("no", status=429, type="the-type", code="the-code", source="provider"))
