@@ -25,6 +25,8 @@ VERSION = 2
 READABLE = (b'{"v":2,', b'{"v":1,')
 MAX_RETRY_S = 5.0
 PAGE = 200
+BATCH = 64
+"""Outcomes turned into entries at once, and into one command each: 0.7 ms of the event loop together."""
 RECENT = 1000
 """Written outcomes that a worker still has at hand, about 2 MB."""
 
@@ -69,7 +71,7 @@ class Ledger:
         stream: str = STREAM,
         max_entries: int = 100_000,
         flush_interval_s: float = 0.5,
-        batch: int = 256,
+        batch: int = BATCH,
         max_waiting: int = 10_000,
     ) -> None:
         self._store = store

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.ledger import Ledger, UnknownEntry, decode, encode, read_ledger
+from gateway.ledger import BATCH, Ledger, UnknownEntry, decode, encode, read_ledger
 from gateway.outcome import Outcome
 from gateway.ports import StoreUnavailable
 from gateway.stores.memory import MemoryStore
@@ -263,3 +263,19 @@ async def test_in_redis_the_stream_is_bounded_and_read_back(redis_url: str) -> N
     assert 300 <= len(read) <= 500
     await store.close()
     assert await supervisor.close(1.0) == ()
+
+
+async def test_a_flush_lets_the_loop_go_on_between_portions(
+    store: CountingStore, clock: FakeClock, supervisor: Supervisor
+) -> None:
+    ledger = Ledger(store, clock=clock, supervisor=supervisor)
+    for number in range(200):
+        ledger.record(outcome(number))
+    store.gate.clear()
+    flushing = asyncio.create_task(ledger.flush())  # noqa: TID251 - a caller of its own
+    await asyncio.sleep(0)
+    assert store.appends == [BATCH]
+    store.gate.set()
+    await flushing
+    assert store.appends == [64, 64, 64, 8]
+    assert len(await written(store)) == 200
