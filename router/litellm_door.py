@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from router.litellm_http import Body, TooLarge, WholeBody, body_of, causes_of, connecting_within
+from router.litellm_http import Body, TooLarge, WholeBody, body_of, causes_of, connecting_within, tell_nobody
 from router.litellm_shapes import ChunkStream, Dumpable, HttpClient, HttpResponse, LiteLLMRouter
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ os.environ["DISABLE_AIOHTTP_TRUST_ENV"] = "True"
 import litellm
 from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
 from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
-from litellm.router_utils import cooldown_handlers
 from litellm.types.router import RouterRateLimitError
 
 litellm.suppress_debug_info = True  # else it prints its provider list to stdout on errors
@@ -39,17 +38,12 @@ litellm.num_retries = None
 # Else it ends a stream in which one chunk repeats 100 times; an answer is passed on as it is.
 litellm.REPEATED_STREAMING_CHUNK_LIMIT = 2**31
 litellm.request_timeout = 600.0
+# Else a first cooldown imports LiteLLM's proxy on the event loop, for a logger that is not in use: 130 ms and 8 MB.
+litellm.router_utils.cooldown_handlers.router_cooldown_event_callback = tell_nobody
 for _name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
     # CRITICAL, not ERROR: its error lines quote prompts and provider bodies. Every failure reaches us as an exception.
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-
-async def _tell_nobody(*_arguments: object, **_more: object) -> None: ...
-
-
-# Else a deployment's first cooldown imports the Prometheus logger of LiteLLM's proxy on the event loop, to find that it
-# is not in use: 130 ms in which the worker serves nobody, just when a provider fails, and 8 MB that it then keeps.
-cooldown_handlers.router_cooldown_event_callback = _tell_nobody
 
 _RESPONSES: ContextVar[list[HttpResponse] | None] = ContextVar("litellm_responses", default=None)
 

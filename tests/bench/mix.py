@@ -45,6 +45,7 @@ def kinds(key: str) -> tuple[Kind, ...]:
         return Kind(name=name, before=before, after=after, weight=weight, **fields)  # type: ignore[arg-type]
 
     before, _, after = (f'{{"transcript":"{TRANSCRIPT}"}}').encode().partition(b"\0")
+    path, again = "/v1/pipelines/debate", before.replace(b"number ", b"figure ")
     nobody, of_nobody = b'{"model": "no-such-', b'", "messages": [{"role": "user", "content": "Who are you?"}]}'
     failed = (429, 500, 502, 503, 504)
     return (
@@ -61,21 +62,6 @@ def kinds(key: str) -> tuple[Kind, ...]:
         Kind(name="unknown model", before=nobody, after=of_nobody, keys=(key,), weight=2, statuses=(400, 404)),
         chat("unknown key", 1, keys=STRANGERS, statuses=(401,)),
         Kind(name="no JSON", before=b'{"model": ', after=b"", keys=(key,), weight=2, statuses=(400,)),
-        Kind(
-            name="pipeline",
-            path="/v1/pipelines/debate",
-            before=before,
-            after=after,
-            keys=(key,),
-            weight=0.8,
-        ),
-        Kind(
-            name="pipeline again",
-            path="/v1/pipelines/debate",
-            before=before.replace(b"number ", b"figure "),
-            after=after,
-            keys=(key,),
-            cycle=20,
-            weight=0.2,
-        ),
+        Kind(name="pipeline", path=path, before=before, after=after, keys=(key,), weight=0.8),
+        Kind(name="pipeline again", path=path, before=again, after=after, keys=(key,), cycle=20, weight=0.2),
     )
