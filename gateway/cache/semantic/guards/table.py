@@ -91,6 +91,11 @@ The class's logistic on `pair_features` or a verifier decides there; every other
 """
 
 
+def fails_any(asked: Features, stored: Features, names: frozenset[str]) -> bool:
+    """Say whether a guard that `names` holds is among those that `failed` returns; asks no more of them than it takes."""
+    return asked is not stored and any(name in names and not holds(asked, stored) for name, holds in GUARDS)
+
+
 def failed(asked: Features, stored: Features) -> tuple[str, ...]:
     """Return the names of the guards that refuse the pair, in the table's order; empty: the answer may serve."""
     if asked is stored:
