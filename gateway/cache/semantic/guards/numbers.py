@@ -108,7 +108,9 @@ def read(words: Sequence[str]) -> Read:
 
 def same(asked: tuple[str, ...], stored: tuple[str, ...]) -> bool:
     """Whether both hold the same multiset of numbers with their units."""
-    return asked == stored or sorted(asked) == sorted(stored)
+    if asked == stored:
+        return True
+    return len(asked) == len(stored) > 1 and sorted(asked) == sorted(stored)
 
 
 def _number_at(words: Sequence[str], at: int) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -31,8 +32,7 @@ SAMPLE_PER_CLUSTER: Final = 40
 _STEP: Final = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The rows nearest to a vector, nearest first, with copies of their vectors."""
 
     slots: Slots
@@ -124,17 +124,29 @@ class Clustered:
 
 def nearest(parts: Sequence[tuple[Matrix, Slots]], vector: Vector, *, ends: Ends, now: float, k: int) -> Found:
     """Return up to `k` living rows of `parts` (one at least) by their dot product with `vector`."""
+    if len(parts) == 1:
+        (rows, slots), *_ = parts
+        products = rows @ vector
+        best = _best(products, slots, ends=ends, now=now, k=k)
+        return Found(slots=slots[best], similarities=products[best], vectors=rows[best])
     products = np.concatenate([rows @ vector for rows, _ in parts])
     slots = np.concatenate([slots for _, slots in parts])
-    products[ends[slots] <= now] = -np.inf
-    best = np.argpartition(products, -k)[-k:] if len(products) > k else np.arange(len(products))
-    best = best[np.argsort(-products[best])]
-    best = best[products[best] > -np.inf]
+    best = _best(products, slots, ends=ends, now=now, k=k)
     starts = np.cumsum([0, *(len(rows) for rows, _ in parts)])
     at = np.searchsorted(starts, best, side="right") - 1
     vectors = [parts[part][0][row - starts[part]] for part, row in zip(at, best, strict=True)]
     copied = np.array(vectors, np.float32).reshape(len(best), len(vector))
     return Found(slots=slots[best], similarities=products[best], vectors=copied)
+
+
+def _best(products: Matrix, slots: Slots, *, ends: Ends, now: float, k: int) -> Slots:
+    """Return the places of the `k` highest products of living slots, highest first; writes into `products`."""
+    products[ends[slots] <= now] = -np.inf
+    best = products.argpartition(-k)[-k:] if len(products) > k else np.arange(len(products))
+    highest = products[best]
+    order = (-highest).argsort()
+    best, highest = best[order], highest[order]
+    return best if not len(best) or highest[-1] > -np.inf else best[highest > -np.inf]
 
 
 def cluster(parts: Sequence[tuple[Matrix, Slots]], *, ends: Ends, now: float) -> Clustered | None:

@@ -119,8 +119,10 @@ class Table:
         if found is None:
             return ()
         living = []
-        for slot, similarity, vector in zip(found.slots, found.similarities, found.vectors, strict=True):
-            held = self._held.get(int(slot))
+        for slot, similarity, vector in zip(
+            found.slots.tolist(), found.similarities.tolist(), found.vectors, strict=True
+        ):
+            held = self._held.get(slot)
             if held is not None and held.expires_at > now:
                 entry = Entry(
                     entry_id=held.entry_id,
@@ -133,7 +135,7 @@ class Table:
                     expires_at=held.expires_at,
                     value=held.value,
                 )
-                living.append(Neighbour(entry=entry, similarity=min(1.0, float(similarity))))
+                living.append(Neighbour(entry=entry, similarity=min(1.0, similarity)))
         return living
 
     def wants_sorting(self, *, is_filling: bool) -> bool:
