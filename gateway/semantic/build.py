@@ -33,6 +33,7 @@ from gateway.metrics import Metrics
 from gateway.ports import Clock
 from gateway.semantic.again import Background, LateRun, Run
 from gateway.semantic.hook import SemanticHook
+from gateway.semantic.lessons import Lessons
 from gateway.semantic.refresh import Refresher
 from gateway.semantic.verifier import Verifier
 from gateway.semantic.watch import WATCH_S, SemanticWatch
@@ -150,7 +151,12 @@ def make_semantic(
     return Semantic(
         exact=exact,
         hook=SemanticHook(
-            tier=tier, background=background, verifier=_verifier(found, limits), limits=limits, metrics=found.metrics
+            tier=tier,
+            lessons=None if tier is None else Lessons(tier, background, clock=clock),
+            background=background,
+            verifier=_verifier(found, limits),
+            limits=limits,
+            metrics=found.metrics,
         ),
         refresher=Refresher(claims=found.store, background=background, limits=limits),
         listener=Listener(found.store, exact, worker=name, clock=clock),

@@ -10,13 +10,14 @@ import random
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from msgspec.structs import replace
 
 from gateway.cache.semantic.index.feed import Feed
 from gateway.cache.semantic.index.local import Bounds, LocalIndex

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.cache.admission import may_serve
@@ -25,6 +26,7 @@ from gateway.cache.semantic.events import Verdict
 from gateway.cache.semantic.features import features_of_pair, is_pair_refused, with_verdict
 from gateway.cache.semantic.gate import Doubt, Pair, Withhold, decide, settle
 from gateway.cache.semantic.guards import Features, failed, pair_features
+from gateway.cache.semantic.labels import text_of
 from gateway.cache.semantic.look import Asked, Judged, Looked, Place
 from gateway.cache.semantic.quota import WriteQuota
 from gateway.cache.semantic.readings import Readings
@@ -67,6 +69,14 @@ class TierParts:
     on_embed: Callable[[float, bool], None]
 
 
+class Taught(msgspec.Struct, frozen=True, kw_only=True):
+    """A question and the answer that it was given, named `answer_id`."""
+
+    place: Place
+    answer_id: str
+    answer: StoredAnswer
+
+
 class SemanticTier:
     """See the module. One per worker; its state is that of its parts."""
 
@@ -103,23 +113,24 @@ class SemanticTier:
             return Looked(refused="far" if found else "empty", similarity=nearest, place=place)
         return await self._among(place, near, verify)
 
-    async def enter(self, place: Place, answer_id: str, answer: StoredAnswer) -> bool:
-        """Remember that `answer` answers this question; say whether it was entered. Raises StoreUnavailable."""
-        if not self.parts.quota.allows(place.asked.caller.key_id):
-            return False
-        entry = Entry(
-            entry_id=place.question_id,
-            answer_id=answer_id,
-            tenant=place.asked.route_class.facts.tenant,
-            scope=place.scope,
-            text=place.question.text,
-            vector=place.vector,
-            created_at=answer.created_at,
-            expires_at=answer.created_at + answer.ttl_s,
-            value=float(answer.cost_nanousd or 0),
-        )
-        await self.parts.index.add(entry)
-        return True
+    def has_room(self, place: Place) -> bool:
+        """Say whether the place's key may enter one more question now."""
+        return self.parts.quota.has_room(place.asked.caller.key_id)
+
+    async def enter(self, place: Place, answer_id: str, answer: StoredAnswer) -> None:
+        """Remember that `answer` answers this question, within its key's quota. Raises StoreUnavailable."""
+        if self.parts.quota.allows(place.asked.caller.key_id):
+            await self.parts.index.add(_entry(place, answer_id, answer))
+
+    async def enter_all(self, taught: Sequence[Taught]) -> None:
+        """Enter what may serve another wording of its question, in one round trip. Raises StoreUnavailable."""
+        entries = [
+            _entry(one.place, one.answer_id, one.answer)
+            for one in taught
+            if text_of(one.answer) is not None and self.parts.quota.allows(one.place.asked.caller.key_id)
+        ]
+        if entries:
+            await self.parts.index.add(*entries)
 
     async def stored(self, entry: Entry) -> Hit | None:
         """Return the answer object of an entry, from memory or the shared store."""
@@ -248,6 +259,20 @@ class SemanticTier:
             await self.parts.index.remove(entry.tenant, entry.scope, (entry.entry_id,))
         except StoreUnavailable:
             return
+
+
+def _entry(place: Place, answer_id: str, answer: StoredAnswer) -> Entry:
+    return Entry(
+        entry_id=place.question_id,
+        answer_id=answer_id,
+        tenant=place.asked.route_class.facts.tenant,
+        scope=place.scope,
+        text=place.question.text,
+        vector=place.vector,
+        created_at=answer.created_at,
+        expires_at=answer.created_at + answer.ttl_s,
+        value=float(answer.cost_nanousd or 0),
+    )
 
 
 def question_id(scope: str, text: str) -> str:

@@ -83,8 +83,11 @@ class Index(Protocol):
         """Return up to `k` living entries of exactly this tenant and scope, highest cosine first."""
         ...
 
-    async def add(self, entry: Entry) -> None:
-        """Add or replace by entry_id; other workers learn of it within a second."""
+    async def add(self, *entries: Entry) -> None:
+        """Add or replace by entry_id, in one round trip; other workers learn of it within a second.
+
+        After StoreUnavailable some may have been added.
+        """
         ...
 
     async def remove(self, tenant: str, scope: str, entry_ids: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from gateway.cache.semantic.index.feed import Feed, Missed, Notice
 from gateway.cache.semantic.index.quota import Name, Quota
-from gateway.cache.semantic.index.records import PAGE, Records
+from gateway.cache.semantic.index.records import PAGE, Records, by_scope
 from gateway.cache.semantic.index.table import Table
 from gateway.cache.semantic.types import Entry, Neighbour, Vector
 from gateway.ports import Clock, StoreUnavailable
@@ -110,12 +110,16 @@ class LocalIndex:
         hits = await asyncio.to_thread(search) if found.table.is_large else search()
         return found.table.neighbours(hits, now=now)
 
-    async def add(self, entry: Entry) -> None:
+    async def add(self, *entries: Entry) -> None:
         """Add or replace by entry_id; other workers learn of it within a second. Raises StoreUnavailable."""
-        telling = self._feed.telling("add", entry.tenant, entry.scope, (entry.entry_id,))
-        over = await self._records.put(entry, now=self._clock.now(), extra=(telling,))
-        self._take(entry)
-        self._forget(entry.tenant, entry.scope, over)
+        now = self._clock.now()
+        scopes = by_scope(entries, now=now)
+        telling = [self._feed.telling("add", *name, [one.entry_id for one in some]) for name, some in scopes.items()]
+        over = await self._records.put(entries, now=now, extra=telling)
+        for entry in entries:
+            self._take(entry)
+        for name, entry_ids in over.items():
+            self._forget(*name, entry_ids)
 
     async def remove(self, tenant: str, scope: str, entry_ids: Sequence[str]) -> None:
         """Remove entries; unknown ids are ignored. Raises StoreUnavailable, after which they are gone here at least."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from itertools import count
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from gateway.cache.semantic.index.feed import Feed, Missed
 from gateway.cache.semantic.index.local import ALONE_LIMIT_S, Bounds, LocalIndex
