@@ -16,6 +16,7 @@ from gateway.cache.semantic.index.feed import Feed, Missed, Notice
 from gateway.cache.semantic.index.quota import Name, Quota
 from gateway.cache.semantic.index.records import PAGE, Records, by_scope
 from gateway.cache.semantic.index.table import Table
+from gateway.cache.semantic.index.together import Together
 from gateway.cache.semantic.types import Entry, Neighbour, Vector
 from gateway.ports import Clock, StoreUnavailable
 from gateway.supervisor import Supervisor, SupervisorClosed
@@ -49,6 +50,7 @@ class Bounds:
 @dataclass(slots=True, kw_only=True)
 class _Scope:
     table: Table
+    together: Together
     filling: asyncio.Task[bool] | None = None
     sorting: asyncio.Task[None] | None = None
 
@@ -105,10 +107,7 @@ class LocalIndex:
         self._scopes.move_to_end((tenant, scope))
         if found.filling is not None and not await self._is_filled(found.filling):
             return ()
-        now = self._clock.now()
-        search = found.table.search(vector, now=now, k=k)
-        hits = await asyncio.to_thread(search) if found.table.is_large else search()
-        return found.table.neighbours(hits, now=now)
+        return await found.together.nearest(vector, k=k)
 
     async def add(self, *entries: Entry) -> None:
         """Add or replace by entry_id; other workers learn of it within a second. Raises StoreUnavailable."""
@@ -172,7 +171,8 @@ class LocalIndex:
 
     async def _open(self, tenant: str, scope: str) -> _Scope:
         await self._feed.begin()
-        opened = _Scope(table=Table(tenant, scope, self._dim))
+        table = Table(tenant, scope, self._dim)
+        opened = _Scope(table=table, together=Together(table, self._clock))
         try:
             opened.filling = self._supervisor.spawn(self._fill(opened), name="semantic index fill")
         except SupervisorClosed as error:

@@ -223,7 +223,7 @@ def test_what_comes_and_goes_while_rows_are_sorted_is_neither_lost_nor_brought_b
     assert table.is_large
 
     def first(row: int) -> list[str]:
-        found = table.search(rows[row], now=1.0, k=3)()
+        found = table.search([rows[row]], now=1.0, k=3)()[0]
         return [one.entry.entry_id for one in table.neighbours(found, now=1.0) if one.similarity > 0.99999]
 
     assert first(7) == []
@@ -239,7 +239,7 @@ def test_a_search_begun_before_a_removal_does_not_find_what_was_removed() -> Non
     table, rows = Table("t", "a1", DIM), _rows(10)
     for number in range(10):
         table.add(_entry(str(number), rows[number]))
-    found = table.search(rows[4], now=1.0, k=2)()
+    found = table.search([rows[4]], now=1.0, k=2)()[0]
     table.remove("4")
     assert "4" not in {one.entry.entry_id for one in table.neighbours(found, now=1.0)}
 
