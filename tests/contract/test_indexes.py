@@ -218,6 +218,16 @@ async def test_adding_again_replaces(bench: Bench) -> None:
     assert found.similarity == pytest.approx(1.0, abs=1e-6)
 
 
+async def test_entries_of_several_scopes_are_added_in_one_round_trip(bench: Bench) -> None:
+    index, vectors = bench.index(), _vectors(6)
+    assert await _names(index, bench, vectors[0]) == []  # a scope in memory, and one that is not
+    entries = [bench.entry(str(at), vector, scope=f"a{1 + at % 2}") for at, vector in enumerate(vectors)]
+    await index.add(*entries, bench.entry("dead on arrival", vectors[0], ttl_s=-1))
+    for reader in (index, bench.index()):
+        assert sorted(await _names(reader, bench, vectors[0], k=9)) == ["0", "2", "4"]
+        assert sorted(await _names(reader, bench, vectors[0], scope="a2", k=9)) == ["1", "3", "5"]
+
+
 async def test_what_is_removed_is_never_found_again(bench: Bench) -> None:
     index, vectors = bench.index(), _vectors(6)
     await _add_all(index, [bench.entry(str(number), vector) for number, vector in enumerate(vectors)])

@@ -93,10 +93,10 @@ The class's logistic on `pair_features` or a verifier decides there; every other
 
 
 def fails_any(asked: Features, stored: Features, names: frozenset[str]) -> bool:
-    """Say whether a guard that `names` holds is among those that `failed` returns; asks no more of them than it takes."""
+    """Say whether a guard that `names` holds is among those that `failed` returns; asks no more than it takes."""
     if asked is stored:
         return False
-    for holds in _named(names):  # nine of ten pairs are refused by the first: no generator for that
+    for holds in _named(names):  # noqa: SIM110 - the first refuses most pairs: a generator costs more than it
         if not holds(asked, stored):
             return True
     return False
