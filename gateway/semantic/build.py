@@ -150,20 +150,24 @@ def make_semantic(
     background = Background(supervisor=found.supervisor)
     return Semantic(
         exact=exact,
-        hook=SemanticHook(
-            tier=tier,
-            lessons=None if tier is None else Lessons(tier, background, clock=clock),
-            background=background,
-            verifier=_verifier(found, limits),
-            limits=limits,
-            metrics=found.metrics,
-        ),
+        hook=_hook(found, tier, background, limits),
         refresher=Refresher(claims=found.store, background=background, limits=limits),
         listener=Listener(found.store, exact, worker=name, clock=clock),
         embedder=client,
         space=NO_EMBEDDER if tier is None or chosen is None else chosen.id,
         watch=None if tier is None else SemanticWatch(tier.parts, background, metrics=found.metrics),
         asks=asks,
+    )
+
+
+def _hook(found: Surroundings, tier: SemanticTier | None, background: Background, limits: DoorLimits) -> SemanticHook:
+    return SemanticHook(
+        tier=tier,
+        lessons=None if tier is None else Lessons(tier, background, clock=found.clock),
+        background=background,
+        verifier=_verifier(found, limits),
+        limits=limits,
+        metrics=found.metrics,
     )
 
 
