@@ -6,7 +6,7 @@ paid at the dearest rate. What has no bound (an unknown price, no output cap, a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -21,6 +21,8 @@ An image in the body is bounded by its bytes already."""
 MESSAGE_TOKENS: Final = 16
 """What a provider may add around each message and tool: role, separators."""
 _SERVER_SIDE: Final = frozenset({"web_search_options", "web_search", "search_parameters", "background"})
+_SIZED: Final = ("text", "image_url", "input_audio", "refusal", "input_text")
+"""Kinds of parts that are in the body, or are bounded otherwise."""
 _DEAR_TIERS: Final = ("priority", "scale")
 
 
@@ -42,45 +44,79 @@ def size_of(request: ChatRequest, *, output_cap: int | None) -> Size | None:
         return None
     if document.get("service_tier") in _DEAR_TIERS:
         return None
-    images = urls = 0
-    for part in _parts(document):
-        kind = part.get("type")
-        images += kind == "image_url"
-        urls += kind not in ("text", "image_url", "input_audio", "refusal", "input_text")
-    if urls:
-        return None  # files by id and whatever comes next: their size is not in the body
-    messages = document.get("messages")
-    framing = MESSAGE_TOKENS * (len(messages) if isinstance(messages, list) else 1)
-    written = output_cap or 0
+    messages, images, framing = document.get("messages"), 0, MESSAGE_TOKENS
+    if isinstance(messages, list):
+        framing *= len(messages)
+        for message in messages:
+            content = message.get("content") if isinstance(message, dict) else None
+            if isinstance(content, list):
+                found = _images(content)
+                if found is None:
+                    return None
+                images += found
     choices = document.get("n")
     return Size(
-        input=len(request.body) + images * IMAGE_TOKENS + framing + written,
+        input=len(request.body) + images * IMAGE_TOKENS + framing + (output_cap or 0),
         output=0 if request.dialect == "embeddings" else output_cap,
         choices=choices if isinstance(choices, int) else 1,
     )
 
 
+class Charge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The most that a model charges, in pico-dollars: per input token, per output token; `cap` output tokens at most.
+
+    `above`: (input tokens, dearest input, dearest output) of the rates that a longer prompt pays.
+    """
+
+    input: int
+    output: int
+    cap: int | None
+    above: tuple[tuple[int, int, int], ...]
+
+
+Charges = tuple[Charge, ...]
+
+
+def charges_of(groups: Iterable[str], catalogue: Catalogue) -> Charges | None:
+    """Return what each of `groups` charges at most; None where one of them is not here or has no known price."""
+    found = []
+    for group in groups:
+        card = catalogue.get(group)
+        charge = None if card is None else _charge(card)
+        if charge is None:
+            return None
+        found.append(charge)
+    return tuple(found)
+
+
+def most_nanousd(charges: Charges | None, size: Size | None, *, attempts: int) -> int | None:
+    """Return the most that `attempts` attempts can cost, each at any of the models; None where one has no bound."""
+    if charges is None or size is None:
+        return None
+    into, output, choices, dearest = size.input, size.output, size.choices, 0
+    for charge in charges:
+        out = charge.cap if output is None else output
+        if out is None:
+            return None
+        out *= choices
+        pico = into * charge.input + out * charge.output
+        for above, input_rate, output_rate in charge.above:
+            if into > above:
+                pico = max(pico, into * input_rate + out * output_rate)
+        if pico > dearest:
+            dearest = pico
+    return -(-dearest // 1000) * attempts
+
+
 def leg_nanousd(card: ModelCard, size: Size) -> int | None:
     """Return the most one attempt at `card` can cost, in nano-dollars rounded up; None where it has no bound."""
-    output = size.output if size.output is not None else card.max_output_tokens
-    if card.price is None or output is None:
-        return None
-    pico = _dearest(card.price.base, size.input, output * size.choices)
-    for above, rates in card.price.above:
-        if size.input > above:
-            pico = max(pico, _dearest(rates, size.input, output * size.choices))
-    return -(-pico // 1000)
+    charge = _charge(card)
+    return None if charge is None else most_nanousd((charge,), size, attempts=1)
 
 
 def plan_nanousd(groups: Iterable[str], catalogue: Catalogue, size: Size | None, *, attempts: int) -> int | None:
     """Return the most that `attempts` attempts at any of `groups` can cost; None where one of them has no bound."""
-    dearest = 0
-    for group in groups:
-        leg = None if size is None or group not in catalogue else leg_nanousd(catalogue[group], size)
-        if leg is None:
-            return None
-        dearest = max(dearest, leg)
-    return dearest * attempts
+    return most_nanousd(charges_of(groups, catalogue), size, attempts=attempts)
 
 
 def tokens_of(size: Size | None, *, input_estimate: int) -> int:
@@ -90,14 +126,20 @@ def tokens_of(size: Size | None, *, input_estimate: int) -> int:
     return size.input + (size.output or 0) * size.choices
 
 
-def _dearest(rates: Rates, input_tokens: int, output_tokens: int) -> int:
-    return input_tokens * max(rates.input, rates.cached_input, rates.cache_write) + output_tokens * max(
-        rates.output, rates.reasoning
-    )
+def _charge(card: ModelCard) -> Charge | None:
+    price = card.price
+    if price is None:
+        return None
+    into, out = _dearest(price.base)
+    above = tuple((limit, *_dearest(rates)) for limit, rates in price.above)
+    return Charge(input=into, output=out, cap=card.max_output_tokens, above=above)
 
 
-def _parts(document: Mapping[str, object]) -> Iterable[Mapping[str, object]]:
-    messages = document.get("messages")
-    for message in messages if isinstance(messages, list) else ():
-        content = message.get("content") if isinstance(message, dict) else None
-        yield from (part for part in content if isinstance(part, dict)) if isinstance(content, list) else ()
+def _dearest(rates: Rates) -> tuple[int, int]:
+    return max(rates.input, rates.cached_input, rates.cache_write), max(rates.output, rates.reasoning)
+
+
+def _images(content: list[object]) -> int | None:
+    """Count a message's images; None where a part's size is not in the body: files by id and whatever comes next."""
+    kinds = [part.get("type") for part in content if isinstance(part, dict)]
+    return kinds.count("image_url") if all(kind in _SIZED for kind in kinds) else None
