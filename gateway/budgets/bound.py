@@ -24,6 +24,7 @@ _SERVER_SIDE: Final = frozenset({"web_search_options", "web_search", "search_par
 _SIZED: Final = ("text", "image_url", "input_audio", "refusal", "input_text")
 """Kinds of parts that are in the body, or are bounded otherwise."""
 _DEAR_TIERS: Final = ("priority", "scale")
+_TELLING: Final = _SERVER_SIDE | {"service_tier", "n"}
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -33,33 +34,37 @@ class Size(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     output: int | None
     choices: int
 
+    @property
+    def tokens(self) -> int:
+        """The most that a leg can take of a limit on tokens."""
+        return self.input + (self.output or 0) * self.choices
+
 
 def size_of(request: ChatRequest, *, output_cap: int | None) -> Size | None:
     """Return the most a leg of this request may take, None where that cannot be said.
 
     A leg that continues a cut answer reads what was written so far as well: the output cap is added to the input.
     """
-    document = request.document
-    if not _SERVER_SIDE.isdisjoint(document) and any(document.get(name) for name in _SERVER_SIDE):
-        return None
-    if document.get("service_tier") in _DEAR_TIERS:
-        return None
-    messages, images, framing = document.get("messages"), 0, MESSAGE_TOKENS
+    document, choices = request.document, 1
+    if not _TELLING.isdisjoint(document):
+        if document.get("service_tier") in _DEAR_TIERS or any(document.get(name) for name in _SERVER_SIDE):
+            return None
+        given = document.get("n")
+        choices = given if isinstance(given, int) else 1
+    messages, most = document.get("messages"), len(request.body)
     if isinstance(messages, list):
-        framing *= len(messages)
+        most += MESSAGE_TOKENS * len(messages)
         for message in messages:
-            content = message.get("content") if isinstance(message, dict) else None
-            if isinstance(content, list):
-                found = _images(content)
-                if found is None:
+            if isinstance(message, dict) and not isinstance(content := message.get("content"), str):
+                images = _images(content)
+                if images is None:
                     return None
-                images += found
-    choices = document.get("n")
-    return Size(
-        input=len(request.body) + images * IMAGE_TOKENS + framing + (output_cap or 0),
-        output=0 if request.dialect == "embeddings" else output_cap,
-        choices=choices if isinstance(choices, int) else 1,
-    )
+                most += images * IMAGE_TOKENS
+    else:
+        most += MESSAGE_TOKENS
+    if output_cap:
+        most += output_cap
+    return Size(input=most, output=0 if request.dialect == "embeddings" else output_cap, choices=choices)
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -89,8 +94,8 @@ def charges_of(groups: Iterable[str], catalogue: Catalogue) -> Charges | None:
     return tuple(found)
 
 
-def most_nanousd(charges: Charges | None, size: Size | None, *, attempts: int) -> int | None:
-    """Return the most that `attempts` attempts can cost, each at any of the models; None where one has no bound."""
+def most_nanousd(charges: Charges | None, size: Size | None, attempts: int) -> int | None:
+    """Return the most that so many attempts can cost, each at any of the models; None where one has no bound."""
     if charges is None or size is None:
         return None
     into, output, choices, dearest = size.input, size.output, size.choices, 0
@@ -98,32 +103,27 @@ def most_nanousd(charges: Charges | None, size: Size | None, *, attempts: int) -
         out = charge.cap if output is None else output
         if out is None:
             return None
-        out *= choices
+        if choices != 1:
+            out *= choices
         pico = into * charge.input + out * charge.output
-        for above, input_rate, output_rate in charge.above:
-            if into > above:
-                pico = max(pico, into * input_rate + out * output_rate)
-        if pico > dearest:
+        if charge.above:
+            for above, input_rate, output_rate in charge.above:
+                if into > above:
+                    pico = max(pico, into * input_rate + out * output_rate)
+        if pico > dearest:  # noqa: PLR1730 - max() costs four times as much
             dearest = pico
-    return -(-dearest // 1000) * attempts
+    return (dearest + 999) // 1000 * attempts
 
 
 def leg_nanousd(card: ModelCard, size: Size) -> int | None:
     """Return the most one attempt at `card` can cost, in nano-dollars rounded up; None where it has no bound."""
     charge = _charge(card)
-    return None if charge is None else most_nanousd((charge,), size, attempts=1)
+    return None if charge is None else most_nanousd((charge,), size, 1)
 
 
 def plan_nanousd(groups: Iterable[str], catalogue: Catalogue, size: Size | None, *, attempts: int) -> int | None:
     """Return the most that `attempts` attempts at any of `groups` can cost; None where one of them has no bound."""
-    return most_nanousd(charges_of(groups, catalogue), size, attempts=attempts)
-
-
-def tokens_of(size: Size | None, *, input_estimate: int) -> int:
-    """Return the most tokens the answering leg can take; where that is unknown the estimate, so that a limit works."""
-    if size is None:
-        return input_estimate
-    return size.input + (size.output or 0) * size.choices
+    return most_nanousd(charges_of(groups, catalogue), size, attempts)
 
 
 def _charge(card: ModelCard) -> Charge | None:
@@ -139,7 +139,9 @@ def _dearest(rates: Rates) -> tuple[int, int]:
     return max(rates.input, rates.cached_input, rates.cache_write), max(rates.output, rates.reasoning)
 
 
-def _images(content: list[object]) -> int | None:
+def _images(content: object) -> int | None:
     """Count a message's images; None where a part's size is not in the body: files by id and whatever comes next."""
+    if not isinstance(content, list):
+        return 0
     kinds = [part.get("type") for part in content if isinstance(part, dict)]
     return kinds.count("image_url") if all(kind in _SIZED for kind in kinds) else None

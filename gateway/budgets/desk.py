@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.budgets.books import Budgets, Exceeded, Unavailable
-from gateway.budgets.bound import Charges, Size, charges_of, most_nanousd, size_of, tokens_of
+from gateway.budgets.bound import Charges, Size, charges_of, most_nanousd, plan_nanousd, size_of
 from gateway.budgets.meters import Calendar, Meter, Who, budget_meters, rate_meters, tag, unbounded
 from gateway.budgets.pool import Reservation
 from gateway.budgets.spending import Spending
@@ -32,8 +32,8 @@ MOST_PLANS: Final = 1024
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """What one provider call may spend. Settle it once; `plan` may be narrower than the one asked for.
 
-    `pledged_nanousd` is of the warmer's purse, where it asks. The first `money` of the reserved amounts are nano-dollars,
-    the others tokens."""
+    `pledged_nanousd` is of the warmer's purse, where it asks. The first `money` of the reserved amounts are
+    nano-dollars, the others tokens."""
 
     plan: Plan
     pledged_nanousd: int = 0
@@ -94,13 +94,13 @@ class Desk:
             return None
         if not tab.meters:
             return Hold(plan=plan)
-        facts = route_class.facts
-        size = size_of(request, output_cap=output_cap(route_class.route, facts))
-        cost = most_nanousd(self._charges(plan.candidates), size, attempts=plan.max_attempts or self._max_attempts)
-        if cost is None and tab.money:
+        size = size_of(request, output_cap=output_cap(route_class.route, route_class.facts))
+        cost: int | None = 0
+        if tab.money:
+            cost = most_nanousd(self._charges(plan.candidates), size, plan.max_attempts or self._max_attempts)
+        if size is None or cost is None:
             return None
-        tokens = tokens_of(size, input_estimate=facts.input_tokens)
-        found = tab.pool.take((cost or 0,) * tab.money + (tokens,) * tab.others)
+        found = tab.pool.take((cost,) * tab.money + (size.tokens,) * tab.others)
         if found is None:
             return None
         _note(spending, tab)
@@ -174,16 +174,13 @@ class Desk:
 
     def _cheapest(self, plan: Plan, size: Size | None) -> str | None:
         """Return the plan's model with the lowest bound; None where none has one."""
-        bounds = [(most_nanousd(self._charges((group,)), size, attempts=1), group) for group in plan.candidates]
+        bounds = [(plan_nanousd((group,), self._catalogue(), size, attempts=1), group) for group in plan.candidates]
         known = [(bound, group) for bound, group in bounds if bound is not None]
         return min(known)[1] if known else None
 
-    def _amounts(
-        self, tab: Tab, plan: Plan, size: Size | None, route_class: RouteClass
-    ) -> tuple[int, ...]:
+    def _amounts(self, tab: Tab, plan: Plan, size: Size | None, route_class: RouteClass) -> tuple[int, ...]:
         """Return what to reserve of each meter. Raises RequestFailed where a hard budget needs a bound there is not."""
-        attempts = plan.max_attempts or self._max_attempts
-        cost = most_nanousd(self._charges(plan.candidates), size, attempts=attempts)
+        cost = most_nanousd(self._charges(plan.candidates), size, plan.max_attempts or self._max_attempts)
         if cost is None and unbounded(tab.meters):
             raise RequestFailed(
                 "this request's cost has no upper bound (no known price, no max_tokens, or a server-side tool or file),"
@@ -193,7 +190,8 @@ class Desk:
                 code="cost_unbounded",
                 should_retry=False,
             )
-        tokens = tokens_of(size, input_estimate=route_class.facts.input_tokens)
+        # Where nothing bounds the tokens the estimate is taken, so that a limit works.
+        tokens = route_class.facts.input_tokens if size is None else size.tokens
         return (cost or 0,) * tab.money + (tokens,) * tab.others
 
     def _note_anew(self, spending: Spending, tab: Tab) -> None:
@@ -204,13 +202,13 @@ class Desk:
     def _charges(self, groups: tuple[str, ...]) -> Charges | None:
         """Return what these models charge at most, reckoned once while the catalogue stays the same."""
         catalogue = self._catalogue()
-        if catalogue is not self._priced or len(self._known) > MOST_PLANS:
+        if catalogue is self._priced and (known := self._known.get(groups)) is not None:
+            return known
+        if catalogue is not self._priced or len(self._known) >= MOST_PLANS:
             self._priced, self._known = catalogue, {}
-        found = self._known.get(groups)
-        if found is None:
-            found = charges_of(groups, catalogue)
-            if found is not None:
-                self._known[groups] = found
+        found = charges_of(groups, catalogue)
+        if found is not None:
+            self._known[groups] = found
         return found
 
     def _refused(self, found: Exceeded | Unavailable) -> RequestFailed:
@@ -254,19 +252,22 @@ def _key(policy: Policy, route_class: RouteClass, key_id: str) -> tuple[str, ...
 
 def _note(spending: Spending, tab: Tab) -> None:
     """Write down what is left, of the tightest meter of each unit."""
-    pool, at = tab.pool, 0
-    free, room, offline = pool.free, pool.room, pool.offline
-    for meter in tab.meters:
-        left = free[at] + room[at] - offline[at]
-        if left < 0:
-            left = 0
-        at += 1
-        if meter.unit == "nanousd":
-            known = spending.budget_remaining_nanousd
-            if known is None or left < known:
-                spending.budget_remaining_nanousd = left
-        elif meter.unit == "requests":
-            if spending.requests is None or left < spending.requests[1]:
-                spending.requests = (meter.limit, left, meter.ends_at)
-        elif spending.tokens is None or left < spending.tokens[1]:
-            spending.tokens = (meter.limit, left, meter.ends_at)
+    pool, at = tab.pool, tab.money
+    if at:
+        left = pool.free[0] + pool.room[0] - pool.offline[0] if at == 1 else min(pool.remaining()[:at])
+        known = spending.budget_remaining_nanousd
+        if known is None or left < known:
+            spending.budget_remaining_nanousd = left if left > 0 else 0  # noqa: FURB136 - max() costs four times as much
+    if tab.others == 1:
+        left = pool.free[at] + pool.room[at] - pool.offline[at]
+    elif tab.others:
+        left, at = min((left, at) for at, left in enumerate(pool.remaining()) if at >= tab.money)
+    else:
+        return
+    told = spending.requests if tab.is_of_requests else spending.tokens
+    if told is None or left < told[1]:
+        told = tab.limits[at], left if left > 0 else 0, tab.meters[at].ends_at  # noqa: FURB136
+        if tab.is_of_requests:
+            spending.requests = told
+        else:
+            spending.tokens = told

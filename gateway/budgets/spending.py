@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-Left = tuple[int, int, float]
-"""Of a limit: itself, what remains of it, the Unix time when it is reset."""
+Left = tuple[str, int, float]
+"""Of a limit: itself as text, what remains of it, the Unix time when it is reset."""
 
 
 class Spending(msgspec.Struct, eq=False):
@@ -18,20 +18,23 @@ class Spending(msgspec.Struct, eq=False):
     def headers(self, *, now: float) -> dict[str, str]:
         """Return `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` and `x-foreword-budget-remaining-usd`."""
         named: dict[str, str] = {}
-        reset, resets_at = "", -1.0
-        if self.requests is not None:
-            limit, remaining, resets_at = self.requests
-            named["x-ratelimit-limit-requests"] = str(limit)
-            named["x-ratelimit-remaining-requests"] = str(remaining)
-            named["x-ratelimit-reset-requests"] = reset = _wait(resets_at - now)
-        if self.tokens is not None:
-            limit, remaining, ends_at = self.tokens
-            named["x-ratelimit-limit-tokens"] = str(limit)
+        reset, resets_at = "", 0.0
+        if (told := self.requests) is not None:
+            limit, remaining, resets_at = told
+            reset = _wait(resets_at - now)
+            named = {
+                "x-ratelimit-limit-requests": limit,
+                "x-ratelimit-remaining-requests": str(remaining),
+                "x-ratelimit-reset-requests": reset,
+            }
+        if (told := self.tokens) is not None:
+            limit, remaining, ends_at = told
+            named["x-ratelimit-limit-tokens"] = limit
             named["x-ratelimit-remaining-tokens"] = str(remaining)
             # As a rule both count the same minute.
             named["x-ratelimit-reset-tokens"] = reset if ends_at == resets_at else _wait(ends_at - now)
-        if self.budget_remaining_nanousd is not None:
-            named["x-foreword-budget-remaining-usd"] = usd(self.budget_remaining_nanousd)
+        if (left := self.budget_remaining_nanousd) is not None:
+            named["x-foreword-budget-remaining-usd"] = usd(left)
         return named
 
 
@@ -40,7 +43,7 @@ def usd(nanousd: int) -> str:
     digits = str(nanousd)
     if len(digits) < 10:
         digits = digits.zfill(10)
-    return f"{digits[:-9]}.{digits[-9:]}"
+    return digits[:-9] + "." + digits[-9:]
 
 
 def _wait(left_s: float) -> str:

@@ -23,8 +23,8 @@ Key = tuple[str, ...]
 class Tab(msgspec.Struct, kw_only=True, eq=False):
     """The meters of a caller from `begins` until the first of their windows `ends` (Unix seconds), and their pool.
 
-    `money` of them count nano-dollars, and they are the first ones; `others` count requests, or tokens. `ones` is one
-    unit of each.
+    `money` of them count nano-dollars, and they are the first ones; `others` count requests (then all
+    of them do), or tokens. `limits` are what they allow, as text; `ones` is one unit of each.
     """
 
     tag: str
@@ -33,6 +33,8 @@ class Tab(msgspec.Struct, kw_only=True, eq=False):
     ends: float
     money: int
     others: int
+    is_of_requests: bool
+    limits: tuple[str, ...]
     ones: tuple[int, ...]
     pool: Pool
 
@@ -74,6 +76,8 @@ class Tabs:
             ends=min((meter.ends_at for meter in meters), default=math.inf),
             money=money,
             others=len(meters) - money,
+            is_of_requests=any(meter.unit == "requests" for meter in meters),
+            limits=tuple(str(meter.limit) for meter in meters),
             ones=(1,) * len(meters),
             pool=pool,
         )
