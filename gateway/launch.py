@@ -17,6 +17,7 @@ from gateway.cache.admission import may_join
 from gateway.cache.flight import Flight
 from gateway.cache.lease import Lease
 from gateway.cascade import cascaded
+from gateway.choices import Choice, Choices
 from gateway.errors import RequestFailed, from_no_candidate, http_failure
 from gateway.made import made_answer
 from gateway.outcome import Origin
@@ -41,11 +42,12 @@ _PRIORITY: Final[Mapping[Origin, Priority]] = {
 
 
 class Launcher:
-    """See the module. One per worker; holds no state of its own. `run` is Flow.run, for what the cache asks again."""
+    """See the module. One per worker. `run` is Flow.run, for what the cache asks again."""
 
     def __init__(self, parts: Parts, run: Run) -> None:
         self._parts = parts
         self._run = run
+        self._choices = Choices()
 
     def match(self, ask: Ask, trail: Trail) -> RouteClass:
         """Find the version of the policy that serves this session, and the route."""
@@ -63,33 +65,37 @@ class Launcher:
     def plan(self, ask: Ask, trail: Trail) -> Plan:
         """Decide without calling anybody (also the dry run). Raises RequestFailed where no model may serve."""
         route_class = trail.route_class or self.match(ask, trail)
-        view = self._view(ask, trail, route_class)
-        plan = choose(route_class, view)
-        version = self._parts.archive.version_of(view.catalogue)
-        trail.decision = decided(trail.facts, view, plan, catalogue=version)
-        if isinstance(plan, NoCandidate):
-            raise from_no_candidate(plan)
+        plan = self._chosen(ask, trail, route_class)
         deadline_s = plan.deadline_s if ask.deadline_s is None else min(plan.deadline_s, ask.deadline_s)
-        trail.plan = msgspec.structs.replace(
-            plan,
-            assemble=plan.assemble or ask.assemble,
-            deadline_s=deadline_s,
-            service_tier=service_tier(route_class.route, deadline_s),
-        )
+        if ask.assemble or deadline_s != plan.deadline_s:
+            tier = service_tier(route_class.route, deadline_s)
+            assemble = plan.assemble or ask.assemble
+            plan = msgspec.structs.replace(plan, assemble=assemble, deadline_s=deadline_s, service_tier=tier)
         if ask.warming is not None:
             tier, most = ask.warming.service_tier, ask.warming.most_output
-            trail.plan = warming_plan(trail.plan, service_tier=tier, most_output=most)
-        return trail.plan
+            plan = warming_plan(plan, service_tier=tier, most_output=most)
+        trail.plan = plan
+        return plan
 
-    def _view(self, ask: Ask, trail: Trail, route_class: RouteClass) -> View:
+    def _chosen(self, ask: Ask, trail: Trail, route_class: RouteClass) -> Plan:
+        """Choose, or take the choice that was made for such a request before. Raises RequestFailed."""
         parts = self._parts
-        view = View(
-            catalogue=parts.deployments.catalogue(),
-            unhealthy=parts.unhealthy(),
-            draw=parts.rng.random(),
-            warm=trail.warm,
-        )
-        return parts.learning.known(view, route_class, request_id=ask.request_id, vector=trail.vector)
+        catalogue, unhealthy, draw = parts.deployments.catalogue(), parts.unhealthy(), parts.rng.random()
+        made = self._choices.find(route_class, catalogue, unhealthy) if trail.warm is None else None
+        if made is not None:
+            trail.decision = made.decided(draw)
+            return made.plan
+        view = View(catalogue=catalogue, unhealthy=unhealthy, draw=draw, warm=trail.warm)
+        view = parts.learning.known(view, route_class, request_id=ask.request_id, vector=trail.vector)
+        plan = choose(route_class, view)
+        trail.decision = decided(trail.facts, view, plan, catalogue=parts.archive.version_of(catalogue))
+        if isinstance(plan, NoCandidate):
+            raise from_no_candidate(plan)
+        if tier := service_tier(route_class.route, plan.deadline_s):
+            plan = msgspec.structs.replace(plan, service_tier=tier)
+        if trail.warm is None:
+            self._choices.keep(route_class, Choice(plan=plan, decision=trail.decision))
+        return plan
 
     async def flight(self, ask: Ask, trail: Trail, lease: Lease | None) -> Flight:
         """Begin the call, or join one that somebody began meanwhile. Raises RequestFailed; then, and on cancel, the
@@ -206,13 +212,14 @@ class Launcher:
 
     def _keep(self, ask: Ask, trail: Trail, flight: Flight, lease: Lease | None) -> None:
         answer = made_answer(trail, flight)
-        if answer is not None and flight.key is not None:
-            self._parts.exact.keep(flight.key, answer)
-            # Stored before the lease is given up: who waits for that must then find the answer.
-            self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant)
-            self._parts.keeper.keep(ask, trail, answer, key=flight.key)
-            self._parts.semantic.learn(trail, answer, run=self._run)
-        self.give_up(lease)
+        if answer is None or flight.key is None:
+            self.give_up(lease)
+            return
+        self._parts.exact.keep(flight.key, answer)
+        # Stored before the lease is given up: who waits for that must then find the answer.
+        self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant, lease=lease)
+        self._parts.keeper.keep(ask, trail, answer, key=flight.key)
+        self._parts.semantic.learn(trail, answer, run=self._run)
 
     def give_up(self, lease: Lease | None) -> None:
         """Let whoever waits for this call make it: there will be none, or it has ended."""

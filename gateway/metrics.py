@@ -9,7 +9,8 @@ from __future__ import annotations
 import fcntl
 import platform
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -35,11 +36,13 @@ from gateway.series import (
     level_zeros,
     zeros,
 )
-from gateway.tally import Count, Spread
+from gateway.tally import Count, Spread, adding_to
 from gateway.warming_series import Told
 
 __all__ = ["KnownLabels", "Metrics", "forget_process"]
 
+MAX_ENDED = 64
+"""So many ended requests wait to be counted at most; that takes a few tenths of a millisecond."""
 
 _Key = tuple[str, ...]
 
@@ -58,6 +61,7 @@ class Metrics:
         self._recorder = OutcomeRecorder(self._child, known)
         self._tallies: dict[tuple[str, _Key], Count | Spread] = {}
         self._lock = threading.Lock()
+        self._ended: deque[Outcome] = deque()
         self._policy: str | None = None
         self._in_flight = 0
         registry = self._registry
@@ -75,21 +79,31 @@ class Metrics:
 
     def update_labels(self, known: KnownLabels) -> None:
         """Replace the known label values after a reload; series that exist stay."""
-        self._known = known
-        self._recorder = OutcomeRecorder(self._child, known)
-        self._create_zeros()
+        with self._lock:
+            self._record_ended()
+            self._known = known
+            self._recorder = OutcomeRecorder(self._child, known)
+            self._create_zeros()
 
     def record(self, outcome: Outcome) -> None:
-        """Count one ended request: a function of the outcome alone, below 10 µs for a plain one."""
-        with self._lock:
-            self._recorder.record(outcome)
+        """Count one ended request: a function of the outcome alone, at the next flush or a few requests later."""
+        self._ended.append(outcome)
+        if len(self._ended) >= MAX_ENDED:
+            with self._lock:
+                self._record_ended()
 
     def flush(self) -> None:
         """Publish to the shared files what was recorded since the last flush."""
         with self._lock:
+            self._record_ended()
             self._gauges["foreword_in_flight_requests"].set(self._in_flight)
             for tally in self._tallies.values():
                 tally.drain()
+
+    def _record_ended(self) -> None:
+        """Count what has ended, together: each takes half the time it takes between other work."""
+        while self._ended:
+            self._recorder.record(self._ended.popleft())
 
     def render(self) -> tuple[bytes, str]:
         """Return the text exposition and its content type. Reads files in multiprocess mode: call it in a thread."""
@@ -246,15 +260,7 @@ class Metrics:
         parent = self._histograms[name]
         histogram = parent.labels(*labels) if labels else parent
         # prometheus_client takes histogram values one by one only; adding to its buckets takes them by the batch.
-        buckets, total = histogram._buckets, histogram._sum
-
-        def publish(counts: Sequence[int], gained: float) -> None:
-            for bucket, count in zip(buckets, counts, strict=True):
-                if count:
-                    bucket.inc(count)
-            total.inc(gained)
-
-        return Spread(parent._upper_bounds[:-1], publish)
+        return Spread(parent._upper_bounds[:-1], adding_to(histogram._buckets, histogram._sum))
 
     def _create_zeros(self) -> None:
         for name, labels in zeros(self._known):

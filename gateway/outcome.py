@@ -5,7 +5,7 @@ Holds no prompt text, no answer text and no key.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -21,16 +21,19 @@ Result = Literal["ok", "error", "cancelled"]
 CacheStatus = Literal["hit", "semantic-hit", "joined", "stale", "miss", "bypass"]
 CacheTier = Literal["none", "memory", "redis", "inflight", "segment", "semantic"]
 Source = Literal["gateway", "provider"]
+ANSWERING: Final = frozenset({"chat", "embeddings", "pipeline"})
+"""The endpoints that answer a question, by their names in gateway/http/routes.py."""
 WarmedBy = PredictorName | Literal[""]
 """Who had the answer made before anybody asked; "" for nobody."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One request as it ended. Durations in seconds, money in nano-dollars, `started_at` in Unix seconds.
 
     `cost_nanousd` is None where the model has no known price; `saved_nanousd` is what a hit or a join did not spend.
-    An interaction is one user-origin Outcome; `interaction_cost_nanousd` is what it cost in all: its own provider
-    calls, or those of its steps for a pipeline (whose Outcomes carry `cost_nanousd`, so that no dollar counts twice).
+    An interaction is one user-origin Outcome of an endpoint that answers; `interaction_cost_nanousd` is what it cost in
+    all: its own provider calls, or those of its steps for a pipeline (whose Outcomes carry `cost_nanousd`, so that no
+    dollar counts twice).
     `arm` is who decided on a route with a quality floor, and `decision` what is needed to decide again
     (policies/decision.py); None where no policy was asked. `overhead_s` is total time minus the time spent waiting for
     providers and for a slow client. `similarity` and `nearest_key` are of the nearest stored question, `semantic` is
@@ -84,3 +87,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     decision: Decision | None = None
     ttl_s: float = 0.0
     warmed_by: WarmedBy = ""
+
+    @property
+    def is_interaction(self) -> bool:
+        """Whether a user wanted an answer; a refused announcement, admin call or unknown path is none."""
+        return self.origin == "user" and self.endpoint in ANSWERING

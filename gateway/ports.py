@@ -32,6 +32,10 @@ class Store(Protocol):
         """Store without waiting, in order with other calls; lost where the store is away."""
         ...
 
+    def put_and_release_soon(self, key: str, value: bytes, claim: str, token: bytes, *, ttl_s: float) -> None:
+        """Store, then give `claim` up if it still holds `token`, without waiting, in order with other calls."""
+        ...
+
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Store for `ttl_s` seconds, replacing. Raises StoreUnavailable."""
         ...

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.outcome import Outcome
+from gateway.outcome import ANSWERING, Outcome
 from gateway.series import (
     BUDGET_REASONS,
     ERROR_CODES,
@@ -158,7 +158,7 @@ class OutcomeRecorder:
         route = closed(raw_route, self._known.routes)
         model = closed(raw_model, self._known.models)
         endpoint = closed(raw_endpoint, self._known.endpoints)
-        is_user = origin == "user"
+        is_user = origin == "user" and raw_endpoint in ANSWERING
         found = _Ended(
             requests=self._child("foreword_requests", route, model, cache, result, origin),
             lookups=tuple(

@@ -60,7 +60,7 @@ class Cluster:
             return await self._bounded(self._routed(commands), due)
         return await self._routed(commands)
 
-    def post(self, command: Command, *, told: Told) -> None:
+    def post(self, *commands: Command, told: Told) -> None:
         """See Road."""
         if not self._owners:
             try:
@@ -68,9 +68,10 @@ class Cluster:
             except StoreUnavailable:
                 told(None)
             else:
-                self._early.append((command, told))
+                self._early.extend((command, told) for command in commands)
             return
-        self._post(command, told)
+        for command in commands:
+            self._post(command, told)
 
     async def each(self) -> Sequence[Node]:
         """Return the primaries."""
@@ -166,9 +167,7 @@ class Cluster:
         if target is None or hops >= _MOST_HOPS or self._is_closed:
             told(replies)
         elif isinstance(reply, Refused) and reply.code == "ASK":
-            self._node(target).post_all(
-                (("ASKING",), command), told=lambda both: told(None if both is None else both[1:])
-            )
+            self._node(target).post(("ASKING",), command, told=lambda both: told(None if both is None else both[1:]))
         else:
             self._post(command, told, hops + 1)
 

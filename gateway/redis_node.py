@@ -28,8 +28,11 @@ class Road(Protocol):
         """Return one reply for each command, Refused where the server said no. Raises StoreUnavailable."""
         ...
 
-    def post(self, command: Command, *, told: Told) -> None:
-        """Send soon, in order with what was asked before for the same key; `told` hears the replies or None."""
+    def post(self, *commands: Command, told: Told) -> None:
+        """Send soon, in order with what was asked before for the same keys, all of one slot.
+
+        `told` hears the replies or None, once or once for each command.
+        """
         ...
 
     async def each(self) -> Sequence[Node]:
@@ -72,12 +75,8 @@ class Node:
         self._room.note(commands, replies)
         return replies
 
-    def post(self, command: Command, *, told: Told) -> None:
-        """See Road."""
-        self.post_all((command,), told=told)
-
-    def post_all(self, commands: tuple[Command, ...], *, told: Told) -> None:
-        """Post several that must stay together."""
+    def post(self, *commands: Command, told: Told) -> None:
+        """See Road; they stay together."""
 
         def heard(replies: Sequence[object] | None) -> None:
             if replies is not None:

@@ -5,13 +5,16 @@ Source of the format: the Redis documentation, "RESP protocol spec".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.lane import LinkDown, Refused
 from gateway.waiting import Command
 
 _REDIRECTIONS = frozenset({"MOVED", "ASK"})
 _SIMPLE, _ERROR, _INTEGER, _BULK, _ARRAY = b"+-:$*"
+_OFTEN = ("GET", "SET", "NX", "PX", "EVAL", "XADD", "MAXLEN", "HGET", "HSET", "*", "~", "d")
+_READY: Mapping[str, bytes] = {word: b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in _OFTEN}
+"""Words that nearly every trip has, packed once."""
 
 
 class _Incomplete(Exception):
@@ -28,6 +31,9 @@ def pack(commands: Sequence[Command]) -> bytes:
         parts.append(b"*%d\r\n" % len(command))
         for word in command:
             if isinstance(word, str):
+                if (ready := _READY.get(word)) is not None:
+                    parts.append(ready)
+                    continue
                 word = word.encode()
             elif isinstance(word, int):
                 word = b"%d" % word

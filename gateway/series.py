@@ -11,7 +11,7 @@ from typing import get_args
 
 from gateway.announced.records import POSTINGS, RESULTS
 from gateway.knowledge.labels import SOURCES
-from gateway.outcome import CacheStatus, Result, Source
+from gateway.outcome import ANSWERING, CacheStatus, Result, Source
 from gateway.series_kinds import Distribution, Level, Series
 from gateway.warming_series import WARMING_COUNTERS, WARMING_LEVELS, warming_level_zeros, warming_zeros
 from policies.evidence import Arm
@@ -269,6 +269,7 @@ def _request_zeros(known: KnownLabels) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "foreword_overhead_seconds", (cache,)
     for endpoint in (OTHER, *sorted(known.endpoints)):
         yield from (("foreword_http_requests", (endpoint, status)) for status in STATUS_CLASSES)
+    for endpoint in sorted(known.endpoints & ANSWERING):
         yield "foreword_interaction_cost_usd", (endpoint,)
         yield "foreword_interaction_duration_seconds", (endpoint, "miss", "ok")
     for source in get_args(Source):

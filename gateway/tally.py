@@ -7,6 +7,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from typing import Protocol
+
+
+class Adds(Protocol):
+    """One figure of the library's."""
+
+    def inc(self, amount: float, /) -> None: ...
 
 
 class Count:
@@ -57,3 +64,15 @@ class Spread:
             counts, total = self._counts, self._total
             self._counts, self._total, self._seen = [0] * len(counts), 0.0, False
             self._publish(counts, total)
+
+
+def adding_to(buckets: Sequence[Adds], total: Adds) -> Callable[[Sequence[int], float], None]:
+    """Return a Spread's `publish` that adds to one figure a bucket and to the sum of the values."""
+
+    def publish(counts: Sequence[int], gained: float) -> None:
+        for bucket, count in zip(buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        total.inc(gained)
+
+    return publish

@@ -15,5 +15,7 @@ def _compiled(pattern: str) -> re.Pattern[str] | None:
 
 def matches(pattern: str, name: str) -> bool:
     """Say whether `pattern` covers the whole of `name`."""
+    if pattern == "*":
+        return True
     compiled = _compiled(pattern)
     return pattern == name if compiled is None else compiled.match(name) is not None

@@ -52,6 +52,7 @@ class LiteLLMDeployments:
             groups[pair[0].deployment.group].append(pair)
         self._catalogue = {group: worst([card for _, card in pairs]) for group, pairs in groups.items()}
         self._orders = {group: _orders([one for one, _ in pairs]) for group, pairs in groups.items()}
+        self._only = {group: only for group, orders in self._orders.items() if (only := self._lowest(orders))}
         self._router = litellm_door.router(
             [_router_entry(resolved, self._orders[group]) for group, pairs in groups.items() for resolved, _ in pairs],
             cooldown_s=COOLDOWN_S,
@@ -77,10 +78,12 @@ class LiteLLMDeployments:
         The lowest `order` goes first, then LiteLLM's weights. Its pick (about 50 µs) is skipped where it could only
         come out one way: one deployment alone is left in the lowest order.
         """
+        cooling = self._cooling()
+        if not cooling and not exclude and (only := self._only.get(group)) is not None:
+            return only
         orders = self._orders.get(group)
         if orders is None:
             raise NoDeployment(group)
-        cooling = self._cooling()
         left = [name for name in orders if name not in cooling and name not in exclude]
         if not left:
             waits = (cooling[name] for name in orders if name in cooling)
@@ -95,6 +98,11 @@ class LiteLLMDeployments:
         except litellm_door.NO_DEPLOYMENT as error:
             raise NoDeployment(group) from error
         return self._by_id[str(picked["model_info"]["id"])].deployment
+
+    def _lowest(self, orders: Mapping[str, int]) -> Deployment | None:
+        """Return the deployment of the lowest order where there is one alone: the pick while all are well."""
+        first = [name for name, order in orders.items() if order == min(orders.values())]
+        return self._by_id[first[0]].deployment if len(first) == 1 else None
 
     def succeeded(self, deployment: Deployment) -> None:
         """Record a good answer; without it the cooldown sees 100 % failures. Needs a running event loop.

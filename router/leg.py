@@ -18,6 +18,9 @@ from router.usage import AnswerFacts, answer_text_bytes, estimated_usage, read_a
 _AT_WORK = frozenset({"timeout", "cut"})
 """What befalls a call after the provider has accepted it, where it is we who say so; a 504 of its own is a refusal."""
 
+_UNREAD = StreamReader()
+"""What every leg has read before there is a stream: nothing. Never fed."""
+
 
 @runtime_checkable
 class Closeable(Protocol):
@@ -40,7 +43,7 @@ class Leg:
         keep_text_bytes: int = 0,
     ) -> None:
         self.deployment = deployment
-        self.gap = GapLimit(gap_s)
+        self.gap: GapLimit | None = None
         self.error: ProviderError | None = None
         self.first_token_s: float | None = None
         self.body: bytes | None = None
@@ -57,7 +60,9 @@ class Leg:
         self._drip_bytes = 0
         self._choices = _choices(request)
         self._facts: AnswerFacts | None = None
-        self._reader = StreamReader(keep_text_bytes=keep_text_bytes)
+        self._gap_s = gap_s
+        self._keep_text_bytes = keep_text_bytes
+        self._reader = _UNREAD
         self._chunks: AsyncIterator[bytes] | None = None
         self._has_ended = False
         self._held: list[bytes] = []
@@ -67,6 +72,8 @@ class Leg:
         self.headers = answer.headers
         if isinstance(answer, Streamed):
             self._chunks = answer.chunks
+            self.gap = GapLimit(self._gap_s)
+            self._reader = StreamReader(keep_text_bytes=self._keep_text_bytes)
             return
         self._facts = read_answer(answer.body, self._request.dialect)
         if self._facts.error is not None:
@@ -167,7 +174,8 @@ class Leg:
     async def close(self) -> None:
         """Release the connection and the timer; idempotent."""
         self.is_closed = True
-        self.gap.close()
+        if self.gap is not None:
+            self.gap.close()
         chunks: object = self._chunks
         if chunks is not None and isinstance(chunks, Closeable):  # asking a protocol takes 10 µs
             await chunks.aclose()

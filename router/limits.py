@@ -146,6 +146,8 @@ class ConcurrencyLimits:
         return found
 
     def _hand_out(self, gate: _Gate) -> None:
+        if not gate.waiting:
+            return
         for priority in reversed(SHED_ORDER):
             queue = gate.queues.get(priority)
             while queue and gate.in_flight < int(gate.limit):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from router.litellm_http import Body, TooLarge, body_of, causes_of, connecting_within
+from router.litellm_http import Body, TooLarge, WholeBody, body_of, causes_of, connecting_within
 from router.litellm_shapes import ChunkStream, Dumpable, HttpClient, HttpResponse, LiteLLMRouter
 
 if TYPE_CHECKING:
@@ -160,6 +160,12 @@ def responses() -> Iterator[list[HttpResponse]]:
 def malformed_events(seen: Sequence[HttpResponse]) -> int:
     """Return how many events of these responses were left out so far, because they were no JSON."""
     return sum(one.stream.body.malformed_events for one in seen if isinstance(one.stream, _Through))
+
+
+def short_body(seen: Sequence[HttpResponse]) -> bytes:
+    """Return what the last response said if that was no stream, and short; else b""."""
+    body = seen[-1].stream.body if seen and isinstance(seen[-1].stream, _Through) else None
+    return body.short if isinstance(body, WholeBody) else b""
 
 
 async def _remember(response: HttpResponse) -> None:

@@ -16,6 +16,8 @@ from router.sse import MAX_EVENT_BYTES
 
 _BLANK = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+MAX_SHORT_BYTES = 65_536
+"""LiteLLM forgets an error that came with a 200; a body of this length at most is looked at once more."""
 
 
 class TooLarge(ValueError):
@@ -71,17 +73,25 @@ class Body(Protocol):
 
 
 class WholeBody:
-    """Lets a body of at most `max_bytes` through."""
+    """Lets a body of at most `max_bytes` through, and remembers a short one."""
 
     def __init__(self, max_bytes: int) -> None:
         self.malformed_events = 0
         self._max_bytes = max_bytes
         self._size = 0
+        self._begun = bytearray()
+
+    @property
+    def short(self) -> bytes:
+        """The whole body where it is no longer than what an error would say, else b""."""
+        return bytes(self._begun) if self._size <= MAX_SHORT_BYTES else b""
 
     def feed(self, part: bytes) -> bytes:
         self._size += len(part)
         if self._size > self._max_bytes:
             raise TooLarge(f"more than {self._max_bytes} bytes")
+        if self._size <= MAX_SHORT_BYTES:
+            self._begun += part
         return part
 
     def end(self) -> bytes:

@@ -60,6 +60,7 @@ class Reading:
             raise _silence(leg, f"less than {limits.drip_bytes_per_s:g} bytes of text a second")
         events = b""
         before_s = self._clock.monotonic()
+        assert leg.gap is not None  # it is streamed
         try:
             with leg.gap:  # around all of them: comments and malformed events are no progress
                 while not events and not leg.is_finished and not leg.is_at_end:

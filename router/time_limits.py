@@ -34,8 +34,8 @@ class TimeLimits:
         """`with limits.within(limit_s):` around awaits raises TimeoutError after `limit_s` seconds."""
         return TimeLimit(self, limit_s)
 
-    def enter(self, limit: TimeLimit, limit_s: float) -> int:
-        """Put a wait into its box, and return which; for TimeLimit."""
+    def box_at(self, limit_s: float) -> set[TimeLimit]:
+        """Return the box for a wait that begins now; for TimeLimit."""
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
@@ -46,14 +46,7 @@ class TimeLimits:
             heappush(self._ticks, tick)
             if self._ticks[0] == tick:
                 self._arm(loop)
-        box.add(limit)
-        return tick
-
-    def leave(self, limit: TimeLimit, tick: int) -> None:
-        """Take a wait out of its box, if it is there still; for TimeLimit."""
-        box = self._boxes.get(tick)
-        if box is not None:
-            box.discard(limit)
+        return box
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
@@ -76,27 +69,25 @@ class TimeLimits:
 class TimeLimit:
     """One wait; see TimeLimits.within. Cancelling from elsewhere wins, as in asyncio.timeout."""
 
-    __slots__ = ("_cancelling", "_has_expired", "_limit_s", "_limits", "_task", "_tick")
+    __slots__ = ("_box", "_cancelling", "_has_expired", "_limit_s", "_limits", "_task")
 
     def __init__(self, limits: TimeLimits, limit_s: float) -> None:
         self._limits = limits
         self._limit_s = limit_s
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        self._tick = 0
-        self._has_expired = False
 
     def __enter__(self) -> None:
-        self._task = asyncio.current_task()
-        self._cancelling = self._task.cancelling() if self._task is not None else 0
-        self._tick = self._limits.enter(self, self._limit_s)
+        self._has_expired = False
+        self._task = task = asyncio.current_task()
+        self._cancelling = task.cancelling() if task is not None else 0
+        self._box = box = self._limits.box_at(self._limit_s)
+        box.add(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
         if not self._has_expired:
-            self._limits.leave(self, self._tick)
+            self._box.discard(self)
         elif task is not None and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 

@@ -18,7 +18,7 @@ Form = Literal["json", "sse"]
 DONE = b"data: [DONE]\n\n"
 
 
-class StoredAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True):
+class StoredAnswer(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One complete good answer with its origin. `payload` is a JSON body or server-sent events, as first received.
 
     `usage_event` is the provider's own usage event, kept apart because only some callers ask for it.

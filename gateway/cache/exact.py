@@ -119,9 +119,13 @@ class ExactCache:
         while self._held_bytes > self._max_bytes:
             self._drop(next(iter(self._memory)))
 
-    def share(self, key: str, answer: StoredAnswer, *, tenant: str) -> None:
-        """Put into the shared store without waiting; lost where that is away."""
-        self._store.put_soon(store_key(key, tenant=tenant), encode(answer), ttl_s=answer.ttl_s + answer.stale_s)
+    def share(self, key: str, answer: StoredAnswer, *, tenant: str, lease: Lease | None = None) -> None:
+        """Put into the shared store without waiting, and give `lease` up after that; lost where the store is away."""
+        name, value, ttl_s = store_key(key, tenant=tenant), encode(answer), answer.ttl_s + answer.stale_s
+        if lease is None:
+            self._store.put_soon(name, value, ttl_s=ttl_s)
+        else:
+            self._store.put_and_release_soon(name, value, lease.name, lease.token, ttl_s=ttl_s)
 
     def heard(self) -> None:
         """Note that what others have withdrawn is known up to now; from the first time on that has to go on.

@@ -39,8 +39,8 @@ class Spent:
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
-        self.requests += outcome.origin == "user"
-        self.failed += outcome.result == "error" and outcome.origin == "user"
+        self.requests += outcome.is_interaction
+        self.failed += outcome.result == "error" and outcome.is_interaction
         if outcome.routed_model:
             self.answers += 1
             is_reused = outcome.cache in _REUSED

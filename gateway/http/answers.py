@@ -10,23 +10,31 @@ from gateway.explaining import shown_explanation
 from gateway.http.ready import whole_answer
 from gateway.http.sse import send_events
 from gateway.http.state import Services
-from gateway.http.wire import answer_headers
+from gateway.http.wire import answer_lines
 from gateway.trail import Ask
 from policies.explain import explain
 from policies.model import Plan, RouteClass
 
-_OURS = frozenset({"content-type", "content-length", "cache-control", "x-request-id"})
-
 
 async def deliver(http: web.Request, services: Services, reply: Reply) -> web.StreamResponse:
     """Send a reply with its headers."""
-    headers = answer_headers(reply.trail, now_s=services.clock.monotonic())
-    for name, value in reply.provider_headers.items():
-        if name.lower() not in _OURS:
-            headers[name] = value
+    lines = answer_lines(reply.trail, now_s=services.clock.monotonic())
+    if reply.provider_headers:
+        lines += _theirs(reply)
     if reply.blocks is not None:
-        return await send_events(http, reply.blocks, headers)
-    return whole_answer(http, reply.body or b"", headers)
+        return await send_events(http, reply.blocks, lines)
+    return whole_answer(http, reply.body or b"", lines)
+
+
+def _theirs(reply: Reply) -> list[str]:
+    """Return what a provider says that the gateway does not say itself: its rate limits where the key has none."""
+    spending = reply.trail.ask.spending
+    is_limited = spending is not None and bool(spending.limits)
+    return [
+        f"{name}: {value}"
+        for name, value in reply.provider_headers.items()
+        if not (is_limited and name.startswith("x-ratelimit-"))
+    ]
 
 
 def dry_run(services: Services, ask: Ask) -> web.Response:

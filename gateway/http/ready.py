@@ -6,7 +6,7 @@ pinned aiohttp, like server.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -14,14 +14,15 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE, HttpVersion11
 
 _ONE_WRITE_BYTES = 65_536
+_STREAMED = ("Content-Type: text/event-stream; charset=utf-8", "Cache-Control: no-cache", "X-Accel-Buffering: no")
 
 
 class _Own(web.StreamResponse):
     """What both kinds share: the head as bytes, and which connection it is for."""
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
+    def __init__(self, lines: Sequence[str]) -> None:
         super().__init__()
-        self._lines = headers
+        self._lines = lines
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Take the connection over; nothing is sent before there is something to send with the head."""
@@ -32,14 +33,13 @@ class _Own(web.StreamResponse):
         return self._payload_writer
 
     def _head(self, framing: str) -> bytes:
-        lines = [f"{name}: {value}\r\n" for name, value in self._lines.items()]
-        if not self._keep_alive:
-            lines.append("Connection: close\r\n")
-        text = "".join(lines)
-        if text.count("\r") != len(lines) or text.count("\n") != len(lines) or "\0" in text:
+        lines = self._lines
+        text = "\r\n".join(lines)
+        if text.count("\r") != len(lines) - 1 or text.count("\n") != len(lines) - 1 or "\0" in text:
             raise ValueError("a header of the answer holds a line break: must be one line")
-        about = f"Date: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n{framing}\r\n\r\n"
-        return f"HTTP/1.1 200 OK\r\n{text}{about}".encode()
+        closing = "" if self._keep_alive else "Connection: close\r\n"
+        about = f"{closing}Date: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n{framing}\r\n\r\n"
+        return f"HTTP/1.1 200 OK\r\n{text}\r\n{about}".encode()
 
     async def _send(self, data: bytes) -> None:
         """Write. Raises ConnectionError where the client has gone."""
@@ -55,8 +55,8 @@ class _Own(web.StreamResponse):
 class WholeAnswer(_Own):
     """A JSON body."""
 
-    def __init__(self, headers: Mapping[str, str], body: bytes) -> None:
-        super().__init__(headers)
+    def __init__(self, lines: Sequence[str], body: bytes) -> None:
+        super().__init__(lines)
         self._whole = body
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -77,8 +77,8 @@ class WholeAnswer(_Own):
 class EventStream(_Own):
     """Server-sent events, each block a chunk of its own."""
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__(headers)
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__(lines)
         self._is_begun = False
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -100,19 +100,19 @@ class EventStream(_Own):
         return self._head("Transfer-Encoding: chunked") + chunk
 
 
-def whole_answer(http: web.Request, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
+def whole_answer(http: web.Request, body: bytes, lines: Sequence[str]) -> web.StreamResponse:
     """Return the response for a JSON body."""
     if http.version == HttpVersion11:
-        return WholeAnswer(headers, body)
-    return web.Response(body=body, content_type="application/json", headers=headers)
+        return WholeAnswer(lines, body)
+    return web.Response(body=body, content_type="application/json", headers=_headers(lines))
 
 
-def event_stream(http: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+def event_stream(http: web.Request, lines: Sequence[str]) -> web.StreamResponse:
     """Return an unprepared response for server-sent events; no proxy on the way may buffer it."""
-    named = {
-        **headers,
-        "Content-Type": "text/event-stream; charset=utf-8",
-        "Cache-Control": "no-cache",
-        "X-Accel-Buffering": "no",
-    }
-    return EventStream(named) if http.version == HttpVersion11 else web.StreamResponse(headers=named)
+    lines = (*lines, *_STREAMED)
+    return EventStream(lines) if http.version == HttpVersion11 else web.StreamResponse(headers=_headers(lines))
+
+
+def _headers(lines: Sequence[str]) -> dict[str, str]:
+    """Return the lines as aiohttp wants them, for clients of HTTP/1.0."""
+    return {name: value for name, _, value in (line.partition(": ") for line in lines)}

@@ -66,7 +66,7 @@ def send_whole(value: Mapping[str, object], report: PipelineReport, request_id: 
 
 async def send_named(http: web.Request, interaction: Interaction) -> web.StreamResponse:
     """Send the run's events under their own names; the last is `pipeline.completed` with the whole result."""
-    response = event_stream(http, {"x-request-id": interaction.posted.request_id})
+    response = event_stream(http, [f"x-request-id: {interaction.posted.request_id}"])
     with suppress(ConnectionError):
         async with interaction.running() as run:
             await response.prepare(http)
@@ -78,7 +78,7 @@ async def send_named(http: web.Request, interaction: Interaction) -> web.StreamR
 
 async def _send_chat(http: web.Request, interaction: Interaction, *, include_usage: bool) -> web.StreamResponse:
     """Send progress as comments, which every client skips, then the answer as one chunk."""
-    response = event_stream(http, {"x-request-id": interaction.posted.request_id})
+    response = event_stream(http, [f"x-request-id: {interaction.posted.request_id}"])
     with suppress(ConnectionError):
         async with interaction.running() as run:
             await response.prepare(http)

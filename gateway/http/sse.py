@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from aiohttp import web
@@ -12,10 +12,13 @@ from gateway.http.ready import event_stream
 
 
 async def send_events(
-    request: web.Request, blocks: AsyncGenerator[bytes, None], headers: Mapping[str, str]
+    request: web.Request, blocks: AsyncGenerator[bytes, None], lines: Sequence[str]
 ) -> web.StreamResponse:
-    """Send every block. A client that leaves closes `blocks` early, which is how its owner learns of it."""
-    response = event_stream(request, headers)
+    """Send every block, after a head with those header lines.
+
+    A client that leaves closes `blocks` early, which is how its owner learns of it.
+    """
+    response = event_stream(request, lines)
     async with aclosing(blocks) as source:
         try:
             # Begun before the client can be found gone: a generator that never ran does not hear of being closed.

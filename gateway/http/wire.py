@@ -184,47 +184,42 @@ def usd(nanousd: int) -> str:
     return f"{nanousd // 1_000_000_000}.{nanousd % 1_000_000_000:09d}"
 
 
-def answer_headers(trail: Trail, *, now_s: float) -> dict[str, str]:
-    """Return what an answer says of itself (wire.md); a stream's cost is not known yet and is left out.
+def answer_lines(trail: Trail, *, now_s: float) -> list[str]:
+    """Return what an answer says of itself (wire.md) as header lines; a stream's cost is not known yet and is left out.
 
     So is who answers where the head goes out with a heartbeat, before anybody has: the chunks name the model.
     """
-    route_class = trail.route_class
-    headers = {
-        "x-request-id": trail.ask.request_id,
-        "x-foreword-cache": trail.cache,
-        "Cache-Status": _cache_status(trail),
-        "x-foreword-attempts": str(trail.attempts_so_far()),
-    }
+    ask, route_class, plan = trail.ask, trail.route_class, trail.plan
+    lines = [
+        f"x-request-id: {ask.request_id}",
+        f"x-foreword-cache: {trail.cache}",
+        f"Cache-Status: {_cache_status(trail)}",
+        f"x-foreword-attempts: {trail.attempts_so_far()}",
+        f"x-foreword-reason: {trail.cache if plan is None else plan.reason}",
+    ]
     if not trail.is_unanswered:
-        headers.update(_answered_headers(trail, now_s))
+        model, provider, _, simulated, _ = trail.answered_by()
+        overhead_s = max(0.0, now_s - ask.received_s - trail.provider_wait_s())
+        lines += (f"x-foreword-model: {model}", f"x-foreword-overhead-ms: {overhead_s * 1000:.3f}")
+        if simulated:
+            lines.append("x-foreword-simulated: 1")
+        if provider:
+            lines.append(f"x-foreword-provider: {provider}")
     if route_class is not None:
-        headers["x-foreword-route"] = route_class.route.name
-        headers["x-foreword-policy"] = f"{route_class.policy}@{route_class.policy_version}"
-    headers["x-foreword-reason"] = trail.plan.reason if trail.plan is not None else trail.cache
+        lines.append(f"x-foreword-route: {route_class.route.name}")
+        lines.append(f"x-foreword-policy: {route_class.policy}@{route_class.policy_version}")
     if trail.stored is not None:
-        headers["Age"] = str(int(trail.age_s))
+        lines.append(f"Age: {int(trail.age_s)}")
     if trail.cache == "semantic-hit" and trail.looked is not None:
-        headers["x-foreword-similarity"] = f"{trail.looked.similarity:.4f}"
-    if trail.ask.spending is not None:
-        headers.update(trail.ask.spending.headers(now=trail.clock.now()))
+        lines.append(f"x-foreword-similarity: {trail.looked.similarity:.4f}")
+    if ask.spending is not None:
+        lines += [f"{name}: {value}" for name, value in ask.spending.headers(now=trail.clock.now()).items()]
     flight = trail.flight
     if flight is None or flight.finished is not None:
         cost = trail.cost_nanousd()
-        headers["x-foreword-cost-usd"] = "unknown" if cost is None else usd(cost)
-        headers["x-foreword-saved-usd"] = usd(trail.saved_nanousd())
-    return headers
-
-
-def _answered_headers(trail: Trail, now_s: float) -> dict[str, str]:
-    model, provider, _, simulated, _ = trail.answered_by()
-    overhead_s = max(0.0, now_s - trail.ask.received_s - trail.provider_wait_s())
-    headers = {"x-foreword-model": model, "x-foreword-overhead-ms": f"{overhead_s * 1000:.3f}"}
-    if simulated:
-        headers["x-foreword-simulated"] = "1"
-    if provider:
-        headers["x-foreword-provider"] = provider
-    return headers
+        lines.append(f"x-foreword-cost-usd: {'unknown' if cost is None else usd(cost)}")
+        lines.append(f"x-foreword-saved-usd: {usd(trail.saved_nanousd())}")
+    return lines
 
 
 def _cache_status(trail: Trail) -> str:

@@ -93,6 +93,11 @@ class MemoryStore:
         self._size_bytes += _cost(key, value)
         self._shrink()
 
+    def put_and_release_soon(self, key: str, value: bytes, claim: str, token: bytes, *, ttl_s: float) -> None:
+        """Store as `put_soon` does, then delete `claim` if it holds `token`."""
+        self.put_soon(key, value, ttl_s=ttl_s)
+        self.release_soon(claim, token)
+
     async def claim(self, key: str, value: bytes, *, ttl_s: float) -> bool:
         """Put unless there is a value; return whether it was put. Never waits."""
         if self.peek(key) is not None:

@@ -103,6 +103,10 @@ class RedisStore:
         """Store without waiting, in order with other calls; lost where the server is away or refuses."""
         self._post(_put(key, value, ttl_s))
 
+    def put_and_release_soon(self, key: str, value: bytes, claim: str, token: bytes, *, ttl_s: float) -> None:
+        """Store as `put_soon` does, then delete `claim` if it holds `token`: in one go, for keys of one slot."""
+        self._post(_put(key, value, ttl_s), _release(claim, token))
+
     def post(self, command: Command) -> None:
         """Send a command without waiting, in order with other calls; lost where the server is away or refuses."""
         self._post(command)
@@ -113,11 +117,11 @@ class RedisStore:
 
     async def release(self, key: str, value: bytes) -> bool:
         """Delete `key` if it holds `value`, atomically; return whether it did. Raises StoreUnavailable."""
-        return integer(await self._ask("EVAL", _RELEASE, 1, key, value)) == 1
+        return integer(await self._ask(*_release(key, value))) == 1
 
     def release_soon(self, key: str, value: bytes) -> None:
         """Delete `key` if it holds `value`, without waiting, in order with other calls."""
-        self._post(("EVAL", _RELEASE, 1, key, value))
+        self._post(_release(key, value))
 
     async def delete(self, keys: Sequence[str]) -> int:
         """Delete and return how many existed. Raises StoreUnavailable."""
@@ -212,25 +216,29 @@ class RedisStore:
         try:
             replies = await road.ask(*commands)
         except StoreUnavailable:
-            self._note(commands, started_s, None)
+            self._note(commands[-1], started_s, None)
             raise
-        self._note(commands, started_s, replies)
+        self._note(commands[-1], started_s, replies)
         return replies
 
-    def _post(self, command: Command) -> None:
+    def _post(self, *commands: Command) -> None:
         started_s = self._clock.monotonic()
-        self._road.post(command, told=lambda replies: self._note((command,), started_s, replies))
+        self._road.post(*commands, told=lambda replies: self._note(commands[0], started_s, replies))
 
-    def _note(self, commands: Sequence[Command], started_s: float, replies: Sequence[object] | None) -> None:
+    def _note(self, named: Command, started_s: float, replies: Sequence[object] | None) -> None:
         has_failed = replies is None
         for reply in replies or ():
             has_failed = has_failed or isinstance(reply, Refused)
-        operation = _OPERATIONS.get(str(commands[-1][0]), "other")
+        operation = _OPERATIONS.get(str(named[0]), "other")
         self._on_call(operation, self._clock.monotonic() - started_s, has_failed)
 
 
 def _put(key: str, value: bytes, ttl_s: float) -> Command:
     return ("UNLINK", key) if ttl_s <= 0 else ("SET", key, value, "PX", max(1, round(ttl_s * 1000)))
+
+
+def _release(key: str, value: bytes) -> Command:
+    return ("EVAL", _RELEASE, 1, key, value)
 
 
 def _claim(key: str, value: bytes, ttl_s: float) -> Command:

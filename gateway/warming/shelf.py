@@ -30,6 +30,10 @@ class Standing:
             return 0.0
         return min(0.0 if one is None else one.created_at + one.ttl_s for one in self.answers)
 
+    def newest_at_s(self) -> float:
+        """Return when the newest of them was made (Unix), 0 where there is none."""
+        return max((one.created_at for one in self.answers if one is not None), default=0.0)
+
 
 class Shelf:
     """See the module."""

@@ -24,10 +24,10 @@ from gateway.retained.bound import bound_of
 from gateway.retained.keepable import retains
 from gateway.retained.kept import Kept
 from gateway.trail import Ask, CacheControl
-from gateway.warming.pricing import bound_of_parts, cost_of, cost_of_parts, prefix_of, scaled
+from gateway.warming.pricing import Cost, Prefix, bound_of_parts, cost_of, cost_of_parts, prefix_of, scaled
 from gateway.warming.recipes import Document, prefix_only, question_bytes, unstreamed
 from gateway.warming.run_prefix import prefix_of_run
-from gateway.warming.shelf import Shelf
+from gateway.warming.shelf import Shelf, Standing
 from policies.arrange import service_tier
 from policies.model import Catalogue, Policy
 from policies.rules import WarmingRules
@@ -91,6 +91,17 @@ class Priced:
     newest_at_s: float
     groups: tuple[str, ...]
     is_asked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sums:
+    """What a wish costs, at most costs, and would save as a prefix alone; `ttl_s` of the answer that it makes."""
+
+    key: str
+    cost: Cost
+    bound_nanousd: int
+    prefix: Prefix
+    ttl_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,20 +187,8 @@ class Wishes:
             needs_mark=any(provider.startswith(_MARKED) for provider in card.providers),
             tiers=(live_tier, wish.tier),
         )
-        quote = Quote(
-            key=key,
-            live_nanousd=cost.live_nanousd,
-            warm_nanousd=cost.warm_nanousd,
-            bound_nanousd=bound,
-            wait_s=wish.kept.wait_s,
-            ttl_s=plan.cache.exact_ttl_s,
-            fresh_until_s=standing.fresh_until_s(),
-            prefix_nanousd=prefix.cost_nanousd,
-            prefix_saved_nanousd=prefix.saved_nanousd,
-            prefix_ttl_s=prefix.ttl_s,
-        )
-        newest_at_s = max((one.created_at for one in standing.answers if one is not None), default=0.0)
-        return Priced(quote=quote, newest_at_s=newest_at_s, groups=plan.candidates[:1], is_asked=standing.is_asked)
+        sums = _Sums(key=key, cost=cost, bound_nanousd=bound, prefix=prefix, ttl_s=plan.cache.exact_ttl_s)
+        return _priced(wish, sums, standing, groups=plan.candidates[:1])
 
     async def _price_run(self, wish: Wish, warming: Warming, catalogue: Catalogue) -> Priced | None:
         tenant = wish.caller.tenant
@@ -208,30 +207,29 @@ class Wishes:
         if cost is None or bound is None:
             return None
         prefix = prefix_of_run(parts, catalogue, warm_tier=wish.tier, marked=_MARKED)
-        quote = Quote(
-            key=key,
-            live_nanousd=cost.live_nanousd,
-            warm_nanousd=cost.warm_nanousd,
-            bound_nanousd=bound,
-            wait_s=wish.kept.wait_s,
-            ttl_s=wish.kept.ttl_s,
-            fresh_until_s=standing.fresh_until_s(),
-            prefix_nanousd=prefix.cost_nanousd,
-            prefix_saved_nanousd=prefix.saved_nanousd,
-            prefix_ttl_s=prefix.ttl_s,
-        )
-        newest_at_s = max((one.created_at for one in standing.answers if one is not None), default=0.0)
-        return Priced(
-            quote=quote,
-            newest_at_s=newest_at_s,
-            groups=tuple({part.model for part in parts}),
-            is_asked=standing.is_asked,
-        )
+        sums = _Sums(key=key, cost=cost, bound_nanousd=bound, prefix=prefix, ttl_s=wish.kept.ttl_s)
+        return _priced(wish, sums, standing, groups=tuple({part.model for part in parts}))
 
 
 def grown(wish: Wish) -> Wish:
     """Return the wish with how much longer its body is than the kept one's: prompts grow with it."""
     return replace(wish, growth=len(orjson.dumps(wish.document)) / max(1, len(wish.kept.body)))
+
+
+def _priced(wish: Wish, sums: _Sums, standing: Standing, *, groups: tuple[str, ...]) -> Priced:
+    quote = Quote(
+        key=sums.key,
+        live_nanousd=sums.cost.live_nanousd,
+        warm_nanousd=sums.cost.warm_nanousd,
+        bound_nanousd=sums.bound_nanousd,
+        wait_s=wish.kept.wait_s,
+        ttl_s=sums.ttl_s,
+        fresh_until_s=standing.fresh_until_s(),
+        prefix_nanousd=sums.prefix.cost_nanousd,
+        prefix_saved_nanousd=sums.prefix.saved_nanousd,
+        prefix_ttl_s=sums.prefix.ttl_s,
+    )
+    return Priced(quote=quote, newest_at_s=standing.newest_at_s(), groups=groups, is_asked=standing.is_asked)
 
 
 def _usage(wish: Wish, input_tokens: int) -> Usage:

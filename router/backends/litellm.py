@@ -15,6 +15,7 @@ import orjson
 
 from router import litellm_door
 from router.errors import ErrorKind, ProviderError
+from router.lenient import decode_lenient
 from router.litellm_arguments import call_arguments
 from router.litellm_http import is_too_large
 from router.litellm_shapes import ChunkStream, HttpResponse, LiteLLMRouter
@@ -77,10 +78,10 @@ class LiteLLMBackend:
         if (stream := litellm_door.stream_in(answer)) is not None:
             return Streamed(
                 chunks=_Chunks(stream, call, responses, self._max_answer_bytes),
-                headers={"content-type": "text/event-stream"},
+                headers={},
             )
-        body = orjson.dumps(_answer(litellm_door.document_in(answer), call))
-        return Whole(body=body, headers={"content-type": "application/json"})
+        body = orjson.dumps(_answer(litellm_door.document_in(answer), call, responses))
+        return Whole(body=body, headers={})
 
     async def close(self) -> None:
         """Release connections; idempotent."""
@@ -128,7 +129,8 @@ async def _events(
             choices = [_choice(one) for one in _list(document.get("choices"))]
             is_last = any(choice["finish_reason"] is not None for choice in choices)
             if is_last and not litellm_door.is_finished(stream):
-                raise ProviderError("the provider's stream ended before its end", kind="cut", source="gateway")
+                cut = ProviderError("the provider's stream ended before its end", kind="cut", source="gateway")
+                raise (None if said_bytes else _error_in_200(call, responses)) or cut
             said_bytes += sum(len(orjson.dumps(choice.get("delta"))) for choice in choices)
             if said_bytes > max_bytes:
                 raise _too_much(call, max_bytes)
@@ -150,7 +152,7 @@ def _event(document: Mapping[str, object]) -> bytes:
     return b"data: " + orjson.dumps(document) + b"\n\n"
 
 
-def _answer(document: Mapping[str, object], call: Call) -> dict[str, object]:
+def _answer(document: Mapping[str, object], call: Call, responses: list[HttpResponse]) -> dict[str, object]:
     """Return the answer with OpenAI's members alone: what LiteLLM adds for itself stays here."""
     if call.request.dialect == "embeddings":
         answer = {key: document[key] for key in ("object", "data", "model") if key in document}
@@ -162,8 +164,19 @@ def _answer(document: Mapping[str, object], call: Call) -> dict[str, object]:
     usage = document.get("usage")
     if call.request.dialect == "chat" and not isinstance(usage, dict) and not _holds_answer(answer):
         # LiteLLM makes an empty answer of an error that came with a 200.
-        raise ProviderError("the provider's answer holds nothing", kind="malformed", source="gateway")
+        nothing = ProviderError("the provider's answer holds nothing", kind="malformed", source="gateway")
+        raise _error_in_200(call, responses) or nothing
     return {**answer, "usage": _usage(usage)} if isinstance(usage, dict) else answer
+
+
+def _error_in_200(call: Call, responses: list[HttpResponse]) -> ProviderError | None:
+    """Return the error that came as the body of a 200, in the provider's words; None where none did."""
+    try:
+        document = decode_lenient(litellm_door.short_body(responses))
+    except ValueError:
+        return None
+    is_error = isinstance(document, dict) and bool(document.get("error"))
+    return error_of_document(document, secret=call.deployment.secret) if is_error else None
 
 
 def _holds_answer(answer: Mapping[str, object]) -> bool:
@@ -236,6 +249,8 @@ def _provider_error(error: Exception, call: Call, responses: list[HttpResponse])
     if not responses:
         message = f"the request cannot be translated for {call.deployment.provider}"
         return _of_gateway(message, "bad_request", status=400)
+    if status is None and (stated_error := _error_in_200(call, responses)) is not None:
+        return stated_error
     if kind == "malformed":
         return _of_gateway("the provider's answer is no answer", kind)
     document = _document_in(text)

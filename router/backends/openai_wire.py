@@ -160,10 +160,13 @@ async def _refuse(response: Answer, deployment: Deployment) -> None:
 
 async def _read(response: Answer, deployment: Deployment, max_bytes: int, *, cut_off: bool = False) -> bytes:
     """Read a body of at most `max_bytes`; more is cut off or refused. Raises ProviderError."""
+    content = response.content
+    if content.is_eof() and content.exception() is None and content.total_bytes <= max_bytes:
+        return content.read_nowait()  # it came with its head, as small ones do
     parts: list[bytes] = []
     size = 0
     try:
-        while size <= max_bytes and (part := await response.content.readany()):
+        while size <= max_bytes and (part := await content.readany()):
             parts.append(part)
             size += len(part)
     except (aiohttp.ClientError, OSError) as error:

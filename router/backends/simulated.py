@@ -61,7 +61,7 @@ class SimulatedBackend:
             return await self._embed(call)
         turn = await self._turn(call)
         if call.stream:
-            return Streamed(chunks=self._stream(turn), headers={"content-type": "text/event-stream"})
+            return Streamed(chunks=self._stream(turn), headers={})
         due_s = self._clock.monotonic() + turn.pace.first_token_s
         await self._begin(turn, due_s)
         await self._wait_until(due_s + turn.said.output_tokens * turn.pace.token_gap_s)
@@ -138,7 +138,7 @@ def _choices(document: Mapping[str, object]) -> int:
 
 
 def _whole(answer: Mapping[str, object]) -> Whole:
-    return Whole(body=orjson.dumps(answer), headers={"content-type": "application/json"})
+    return Whole(body=orjson.dumps(answer), headers={})
 
 
 def _model(call: Call) -> str:

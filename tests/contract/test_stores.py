@@ -210,6 +210,17 @@ async def test_a_value_and_a_claim_are_had_in_one_call(store: AnyStore, key: str
     assert await store.get_or_claim(value, claim, b"later", ttl_s=60) == (b"answer", True)
 
 
+async def test_an_answer_is_stored_and_its_claim_given_up_in_one_call_unless_it_is_anothers_by_then(
+    store: AnyStore, key: str
+) -> None:
+    value, claim = key + "value", key + "claim"
+    assert await store.get_or_claim(value, claim, b"mine", ttl_s=60) == (None, True)
+    store.put_and_release_soon(value, b"first", claim, b"another's", ttl_s=60)
+    assert await store.get_or_claim(value, claim, b"later", ttl_s=60) == (b"first", False)
+    store.put_and_release_soon(value, b"second", claim, b"mine", ttl_s=60)
+    assert await store.get_or_claim(value, claim, b"later", ttl_s=60) == (b"second", True)
+
+
 async def test_what_is_stored_soon_may_also_delete(store: AnyStore, key: str) -> None:
     store.put_soon(key, b"x", ttl_s=60)
     store.put_soon(key, b"x", ttl_s=0)

@@ -127,7 +127,7 @@ _ROWS: tuple[Row, ...] = (
         anthropic.Reply(status=401, error=_anthropic_error("authentication_error", "invalid x-api-key")),
     ),
     _a_on_fire,
-    alone(_a_on_fire, status=502),
+    alone(_a_on_fire, status=503, source="provider", said="upstream is on fire"),
     fallback("error-event-first", anthropic.Reply(error_after=0), modes=STREAM, asked=2),
     _a_erring,
     event(_a_erring, prefills=(), source="provider"),

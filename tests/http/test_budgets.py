@@ -102,6 +102,18 @@ async def test_a_request_limit_counts_hits_too_and_says_when_it_resets(start_gat
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
 
 
+async def test_a_providers_rate_limits_do_not_pass_for_the_keys_own(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(policy=LIMITED)
+    theirs = {"x-ratelimit-limit-requests": "77", "x-ratelimit-remaining-tokens": "78", "openai-version": "2020-10-01"}
+    gateway.provider.script("up-small", Reply(headers=theirs))
+    answer = await gateway.chat("one")
+    told = [value for name, value in answer.headers.items() if name.lower().startswith("x-ratelimit-")]
+    assert len(told) == 6  # limit, remaining and reset, of requests and of tokens: each once
+    assert not {"77", "78"} & set(told)
+    assert answer.headers["x-ratelimit-limit-requests"] == "3"
+    assert answer.headers["openai-version"] == "2020-10-01"
+
+
 async def test_a_hard_budget_refuses_what_has_no_bound(rich: Gateway) -> None:
     refused = await rich.chat("search", web_search_options={"search_context_size": "low"})
     assert (refused.status, refused.json()["error"]["code"]) == (400, "cost_unbounded")

@@ -8,13 +8,13 @@ from gateway.metrics import KnownLabels, Metrics
 from gateway.outcome import Outcome
 from router.types import AttemptRecord, Usage
 
-CHAT = "/v1/chat/completions"
+CHAT = "chat"
 KNOWN = KnownLabels(
     models=frozenset({"small", "large"}),
     providers=frozenset({"openai", "anthropic"}),
     deployments=frozenset({("small", "openai"), ("large", "anthropic")}),
     routes=frozenset({"default", "debate"}),
-    endpoints=frozenset({CHAT, "/v1/embeddings"}),
+    endpoints=frozenset({CHAT, "embeddings", "warm"}),
 )
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

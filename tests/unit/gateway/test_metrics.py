@@ -160,10 +160,10 @@ from gateway.metrics import KnownLabels, Metrics
 from gateway.outcome import Outcome
 
 directory = Path(sys.argv[1])
-known = KnownLabels(routes=frozenset({"default"}), endpoints=frozenset({"/v1/chat/completions"}))
+known = KnownLabels(routes=frozenset({"default"}), endpoints=frozenset({"chat"}))
 metrics = Metrics(version="1", known=known, multiprocess_dir=directory)
 for _ in range(int(sys.argv[2])):
-    metrics.record(Outcome(request_id="r", origin="user", endpoint="/v1/chat/completions", started_at=1.0,
+    metrics.record(Outcome(request_id="r", origin="user", endpoint="chat", started_at=1.0,
                            result="ok", status=200, route="default", cache="miss", total_s=0.3, overhead_s=0.0004))
 metrics.in_flight_changed(1)
 metrics.policy_loaded("aaa")

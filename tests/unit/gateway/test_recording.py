@@ -96,6 +96,15 @@ def test_only_what_a_user_asked_for_is_an_interaction() -> None:
     assert value(found, "foreword_cost_usd_total") == pytest.approx(0.006)
 
 
+def test_what_asks_no_model_is_no_interaction_even_where_it_is_refused() -> None:
+    metrics = make()
+    metrics.record(outcome(endpoint="warm", route="", cache="bypass", result="error", status=409))
+    metrics.record(outcome(endpoint="none", route="", cache="bypass", result="error", status=404))
+    found = samples(metrics)
+    assert value(found, "foreword_interaction_duration_seconds_count") == 0
+    assert value(found, "foreword_requests_total", result="error") == 2
+
+
 @pytest.mark.parametrize("has_won", [True, False])
 def test_a_hedge_counts_as_won_or_lost_with_what_its_loser_cost(has_won: bool) -> None:
     metrics = make()
