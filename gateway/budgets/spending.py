@@ -15,6 +15,11 @@ class Spending(msgspec.Struct, eq=False):
     tokens: Left | None = None
     budget_remaining_nanousd: int | None = None
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether a limit on requests or tokens holds."""
+        return self.requests is not None or self.tokens is not None
+
     def headers(self, *, now: float) -> dict[str, str]:
         """Return `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` and `x-foreword-budget-remaining-usd`."""
         named: dict[str, str] = {}
