@@ -70,7 +70,8 @@ class Counter:
         self.desk = Desk(self.budgets, self.clock, catalogue=lambda: CARDS, max_attempts=6)
 
     async def ask(self, spending: Spending) -> Hold:
-        await self.desk.admit(self.policy, WHO, spending)
+        if self.policy.rates:
+            await self.desk.admit(self.policy, WHO, spending)
         return await self.desk.hold(self.policy, self.route_class, self.plan, ASKED, key_id="k", spending=spending)
 
     def at_hand(self, spending: Spending) -> Hold | None:
@@ -107,6 +108,8 @@ async def test_out_of_what_is_at_hand_the_same_is_reserved_booked_and_told(
             counter.desk.settle(hold, cost_nanousd=cost, usage=Usage(input_tokens=tokens))
         assert told[0].headers(now=0.0) == told[1].headers(now=0.0)
         assert asking.lists() == taking.lists()
+        for amounts, room, spent, *_ in taking.lists():
+            assert room == [amount - booked for amount, booked in zip(amounts, spent, strict=True)]  # nothing is held
     assert taking.redis.calls == begun
 
 
@@ -141,31 +144,34 @@ async def test_a_window_that_has_ended_and_a_clock_set_back_are_not_at_hand() ->
 
 
 async def test_what_is_taken_after_a_pool_was_forgotten_is_told_to_redis() -> None:
-    counter = Counter(a_policy(budgets=(), rates=(KEY,)))
-    await counter.ask(Spending())
-    (old,) = [pool for pool in counter.budgets._pools.values() if pool.meters[0].unit == "requests"]
-    old.amounts, old.room, old.spent, old.demand = [0], [0], [0], [0]
+    counter = Counter(a_policy(rates=()))
+    free = catalogue(card("a", price(0, 0)), card("b", price(0, 0)))
+    counter.desk = Desk(counter.budgets, counter.clock, catalogue=lambda: free, max_attempts=6)
+    old = (await counter.ask(Spending())).reservation
+    assert old is not None
+    old.pool.keep((0,))
     await counter.budgets.flush()
-    assert old.is_forgotten
-    assert old not in counter.budgets._pools.values()
-    assert counter.at_hand(Spending()) is None
-    await counter.ask(Spending())
-    assert counter.at_hand(Spending()) is not None
-    assert [pool.spent for pool in counter.budgets._pools.values() if pool.meters[0].unit == "requests"] == [[2]]
+    assert old.pool.is_forgotten
+    assert old.pool not in counter.budgets._pools.values()
+    # Nothing is enough where it is free: it must be booked where a flush will find it all the same.
+    again = counter.at_hand(Spending())
+    assert again is not None
+    counter.desk.settle(again, cost_nanousd=5, usage=Usage())
+    assert [pool.spent for pool in counter.budgets._pools.values()] == [[5]]
 
 
-async def test_a_new_limit_is_shown_from_the_next_request_on_in_the_same_pool() -> None:
+async def test_a_policys_own_limit_holds_in_a_pool_that_two_versions_share() -> None:
     old, new = a_policy(rates=(KEY,)), a_policy(rates=(replace(KEY, requests_per_minute=5000),))
     counter = Counter(old)
-    await counter.ask(Spending())
-    count = len(counter.budgets._pools)
-    for policy, limit in ((new, "5000"), (old, "1000")):
+    for policy in (old, new):
+        await counter.desk.admit(policy, WHO, Spending())
+    (pool,) = counter.budgets._pools.values()
+    assert pool.meters[0].limit == 5000
+    for policy, limit in ((old, 1000), (new, 5000)):
         spending = Spending()
-        await counter.desk.admit(policy, WHO, spending)
-        assert spending.headers(now=0.0)["x-ratelimit-limit-requests"] == limit
-        (pool,) = [pool for pool in counter.budgets._pools.values() if pool.meters[0].unit == "requests"]
-        assert str(pool.meters[0].limit) == limit
-    assert len(counter.budgets._pools) == count
+        assert counter.desk.admit_at_hand(policy, tenant=FACTS.tenant, key_id="k", spending=spending)
+        assert spending.headers(now=0.0)["x-ratelimit-limit-requests"] == str(limit)
+        assert pool.meters[0].limit == limit  # what is asked of Redis next
 
 
 async def test_new_prices_bound_the_next_request() -> None:
