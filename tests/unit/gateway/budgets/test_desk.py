@@ -94,7 +94,7 @@ async def test_out_of_what_is_at_hand_the_same_is_reserved_booked_and_told(
     asking, taking = (Counter(a_policy(budgets=budgets, rates=rates)) for _ in range(2))
     assert taking.at_hand(Spending()) is None
     for counter in (asking, taking):
-        await counter.ask(Spending())
+        counter.desk.settle(await counter.ask(Spending()), cost_nanousd=1, usage=Usage())
     begun = taking.redis.calls
     for cost, tokens in ((None, 7), (12_345, 6)):
         told = Spending(), Spending()
