@@ -75,9 +75,10 @@ class Counter:
         return await self.desk.hold(self.policy, self.route_class, self.plan, ASKED, key_id="k", spending=spending)
 
     def at_hand(self, spending: Spending) -> Hold | None:
-        if not self.desk.admit_at_hand(self.policy, tenant=FACTS.tenant, key_id="k", spending=spending):
+        policy, desk = self.policy, self.desk
+        if policy.rates and not desk.admit_at_hand(policy, tenant=FACTS.tenant, key_id="k", spending=spending):
             return None
-        return self.desk.hold_at_hand(self.policy, self.route_class, self.plan, ASKED, key_id="k", spending=spending)
+        return desk.hold_at_hand(policy, self.route_class, self.plan, ASKED, key_id="k", spending=spending)
 
     def lists(self) -> list[tuple[list[int], ...]]:
         pools = self.budgets._pools.values()
