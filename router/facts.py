@@ -20,6 +20,8 @@ IMAGE_TOKENS = 765
 """Estimate for one image part: OpenAI's published cost of a 1024 x 1024 image in high detail."""
 EXACT_INT_LIMIT = 2**63
 _COUNTED_BYTES = 4096
+_SCHEMAS = ("tools", "functions", "response_format")
+"""What a request holds beside its messages that a provider counts as input."""
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -216,17 +218,18 @@ def _text_bytes(texts: list[object]) -> int:
 
 
 def _input_tokens(document: Mapping[str, object], contents: list[object], parts: list[dict[str, object]]) -> int:
-    size = _text_bytes(contents) + _text_bytes([part.get("text") for part in parts])
-    for name in ("tools", "functions", "response_format"):
+    size, images, ids = _text_bytes(contents), 0, 0
+    if parts:
+        size += _text_bytes([part.get("text") for part in parts])
+        images = sum([part.get("type") == "image_url" for part in parts])
+    for name in _SCHEMAS:
         if value := document.get(name):
             size += len(orjson.dumps(value))
-    images = sum([part.get("type") == "image_url" for part in parts])
     given = document.get("input")
-    ids = 0
     if given is not None:
         size += _text_bytes(given if isinstance(given, list) else [given])
-    if isinstance(given, list) and given and not isinstance(given[0], str):
-        ids = sum(len(item) if isinstance(item, list) else 1 for item in given)
+        if isinstance(given, list) and given and not isinstance(given[0], str):
+            ids = sum(len(item) if isinstance(item, list) else 1 for item in given)
     return (size + BYTES_PER_TOKEN - 1) // BYTES_PER_TOKEN + images * IMAGE_TOKENS + ids
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -39,7 +40,43 @@ class _Answer(msgspec.Struct):
     service_tier: str | None = None
 
 
+_Tokens = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
+
+class _ReadTokens(msgspec.Struct, frozen=True, gc=False):
+    cached_tokens: _Tokens = 0
+    cache_creation_tokens: _Tokens = 0
+    cache_write_tokens: _Tokens = 0
+
+
+class _MadeTokens(msgspec.Struct, frozen=True, gc=False):
+    reasoning_tokens: _Tokens = 0
+
+
+class _PlainUsage(msgspec.Struct, gc=False):
+    """A usage object that counts in whole numbers, as nearly all do; what it does not know is not read."""
+
+    prompt_tokens: _Tokens
+    completion_tokens: _Tokens
+    total_tokens: _Tokens = 0
+    prompt_tokens_details: _ReadTokens = _ReadTokens()
+    completion_tokens_details: _MadeTokens = _MadeTokens()
+    prompt_cache_hit_tokens: _Tokens = 0
+    cache_creation_input_tokens: _Tokens = 0
+
+
+class _PlainAnswer(msgspec.Struct, gc=False):
+    """A chat answer as nearly all are; what does not fit is read by `_Answer`."""
+
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+    usage: _PlainUsage
+    model: str | None = None
+    error: None = None
+    service_tier: str | None = None
+
+
 _ANSWER = msgspec.json.Decoder(_Answer)
+_PLAIN_ANSWER = msgspec.json.Decoder(_PlainAnswer)
 
 
 def read_answer(body: bytes, dialect: Dialect) -> AnswerFacts:
@@ -48,6 +85,8 @@ def read_answer(body: bytes, dialect: Dialect) -> AnswerFacts:
     Skipping what is not read costs 0.3 µs per KiB; of large embeddings, which would take milliseconds, only the tail
     is read when it says enough.
     """
+    if dialect == "chat" and (plain := _plain(body)) is not None:
+        return plain
     answer = _tail(body) if dialect == "embeddings" and len(body) > _SMALL_BYTES else None
     answer = answer or _decode(body)
     if answer.error:
@@ -57,7 +96,7 @@ def read_answer(body: bytes, dialect: Dialect) -> AnswerFacts:
         raise ProviderError("the provider's answer has no choices", kind="malformed", source="gateway")
     return AnswerFacts(
         usage=at_tier(usage_of(answer.usage), answer.service_tier) if answer.usage else None,
-        finish_reasons=tuple(choice.finish_reason or "" for choice in answer.choices or ()),
+        finish_reasons=tuple([choice.finish_reason or "" for choice in answer.choices or ()]),
         response_model=answer.model,
         error=None,
     )
@@ -86,22 +125,50 @@ def usage_of(stated: Mapping[str, object]) -> Usage | None:
         return None
     read = _details(stated, "prompt_tokens_details")
     made = _details(stated, "completion_tokens_details")
-    input_tokens = _count(stated, "prompt_tokens")
-    completion = _count(stated, "completion_tokens")
-    output_tokens = max(completion, _count(stated, "total_tokens") - input_tokens)
-    cached = _count(read, "cached_tokens") or _count(stated, "prompt_cache_hit_tokens")
-    written = (
-        _count(read, "cache_creation_tokens")
+    return _usage(
+        read=_count(stated, "prompt_tokens"),
+        made=_count(stated, "completion_tokens"),
+        total=_count(stated, "total_tokens"),
+        cached=_count(read, "cached_tokens") or _count(stated, "prompt_cache_hit_tokens"),
+        written=_count(read, "cache_creation_tokens")
         or _count(read, "cache_write_tokens")
-        or _count(stated, "cache_creation_input_tokens")
+        or _count(stated, "cache_creation_input_tokens"),
+        thought=_count(made, "reasoning_tokens"),
     )
-    cached = min(cached, input_tokens)
+
+
+def _usage(*, read: int, made: int, total: int, cached: int, written: int, thought: int) -> Usage:
+    output = max(made, total - read)
+    cached = min(cached, read)
     return Usage(
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
+        input_tokens=read,
+        output_tokens=output,
         cached_tokens=cached,
-        cache_write_tokens=min(written, input_tokens - cached),
-        reasoning_tokens=min(_count(made, "reasoning_tokens") or output_tokens - completion, output_tokens),
+        cache_write_tokens=min(written, read - cached),
+        reasoning_tokens=min(thought or output - made, output),
+    )
+
+
+def _plain(body: bytes) -> AnswerFacts | None:
+    """Read an answer in which everything is as it should be, in one typed decode; None for any other."""
+    try:
+        answer = _PLAIN_ANSWER.decode(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    stated, details = answer.usage, answer.usage.prompt_tokens_details
+    usage = _usage(
+        read=stated.prompt_tokens,
+        made=stated.completion_tokens,
+        total=stated.total_tokens,
+        cached=details.cached_tokens or stated.prompt_cache_hit_tokens,
+        written=details.cache_creation_tokens or details.cache_write_tokens or stated.cache_creation_input_tokens,
+        thought=stated.completion_tokens_details.reasoning_tokens,
+    )
+    return AnswerFacts(
+        usage=at_tier(usage, answer.service_tier),
+        finish_reasons=tuple([choice.finish_reason or "" for choice in answer.choices]),
+        response_model=answer.model,
+        error=None,
     )
 
 

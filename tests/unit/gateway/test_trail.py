@@ -86,6 +86,59 @@ ANSWER = StoredAnswer(
 )
 """Every text and number here is there once, so that none can be told under another's name."""
 
+DEPLOYMENT = Deployment(
+    id="d",
+    group="the-group",
+    provider="the-provider",
+    model="m",
+    backend="simulated",
+    api_base="",
+    secret="",
+    price=None,
+)
+HIT_TOLD = Outcome(
+    request_id="the-id",
+    origin="user",
+    endpoint="the-endpoint",
+    started_at=1000.5,
+    result="ok",
+    status=200,
+    tenant="the-tenant",
+    key_id="the-key-id",
+    session="the-session",
+    policy="the-policy",
+    policy_version="the-version",
+    route="the-route",
+    reason="semantic-hit",
+    tags=("a=1", "b=2"),
+    requested_model="the-requested",
+    routed_model="the-routed",
+    response_model="the-response-model",
+    provider="the-provider",
+    is_simulated=True,
+    stream=True,
+    cache="semantic-hit",
+    cache_tier="semantic",
+    cache_key="the-key",
+    age_s=33.0,
+    similarity=0.9877,
+    nearest_key="the-nearest",
+    semantic="the-refusal",
+    input_tokens_estimate=77,
+    usage=ANSWER.usage,
+    cost_nanousd=0,
+    saved_nanousd=1234,
+    finish_reasons=("the-finish",),
+    attempts=(ATTEMPT,),
+    total_s=2.0,
+    first_token_s=0.25,
+    overhead_s=0.125,
+    parent_request_id="the-parent",
+    decision=decision_of(FACTS),
+    ttl_s=99.0,
+    warmed_by="popularity",
+)
+
 
 @pytest.fixture
 def told() -> list[Outcome]:
@@ -131,67 +184,15 @@ def test_a_hit_is_told_with_each_figure_under_its_own_name(trail: Trail, clock: 
     trail.looked = Looked(similarity=0.98765, nearest="the-nearest", refused="the-refusal")
     clock.wind(2.0)
     trail.close_ok()
-    expected = Outcome(
-        request_id="the-id",
-        origin="user",
-        endpoint="the-endpoint",
-        started_at=1000.5,
-        result="ok",
-        status=200,
-        tenant="the-tenant",
-        key_id="the-key-id",
-        session="the-session",
-        policy="the-policy",
-        policy_version="the-version",
-        route="the-route",
-        reason="semantic-hit",
-        tags=("a=1", "b=2"),
-        requested_model="the-requested",
-        routed_model="the-routed",
-        response_model="the-response-model",
-        provider="the-provider",
-        is_simulated=True,
-        stream=True,
-        cache="semantic-hit",
-        cache_tier="semantic",
-        cache_key="the-key",
-        age_s=33.0,
-        similarity=0.9877,
-        nearest_key="the-nearest",
-        semantic="the-refusal",
-        input_tokens_estimate=77,
-        usage=ANSWER.usage,
-        cost_nanousd=0,
-        saved_nanousd=1234,
-        finish_reasons=("the-finish",),
-        attempts=(ATTEMPT,),
-        total_s=2.0,
-        first_token_s=0.25,
-        overhead_s=0.125,
-        parent_request_id="the-parent",
-        decision=decision_of(FACTS),
-        ttl_s=99.0,
-        warmed_by="popularity",
-    )
-    assert [msgspec.to_builtins(outcome) for outcome in told] == [msgspec.to_builtins(expected)]
+    assert [msgspec.to_builtins(outcome) for outcome in told] == [msgspec.to_builtins(HIT_TOLD)]
 
 
 def test_a_calls_own_answer_is_kept_with_each_figure_under_its_own_name(trail: Trail, clock: FakeClock) -> None:
     trail.plan = PLAN
     trail.ask = msgspec.structs.replace(trail.ask, transcript="the-transcript", cache_control=CacheControl(ttl_s=44.0))
     flight = Flight("the-key", limits=TimeLimits(), history_bytes=1000)
-    deployment = Deployment(
-        id="d",
-        group="the-group",
-        provider="the-provider",
-        model="m",
-        backend="simulated",
-        api_base="",
-        secret="",
-        price=None,
-    )
     flight.finished = Finished(
-        deployment=deployment,
+        deployment=DEPLOYMENT,
         attempts=(),
         body=b'{"choices": []}',
         usage=Usage(input_tokens=3, output_tokens=4),

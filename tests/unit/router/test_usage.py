@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.errors import ProviderError
 from router.types import ChatRequest, Usage
-from router.usage import answer_text_bytes, estimated_usage, read_answer, tail_usage, usage_of
+from router.usage import answer_text_bytes, at_tier, estimated_usage, read_answer, tail_usage, usage_of
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,18 @@ def test_no_stated_usage_breaks_the_sums(
     if usage is not None:
         assert 0 <= usage.cached_tokens + usage.cache_write_tokens <= usage.input_tokens
         assert 0 <= usage.reasoning_tokens <= usage.output_tokens
+
+
+@given(shapes, shapes | st.none(), shapes | st.none(), st.sampled_from([None, "flex", "default"]))
+def test_usage_is_the_same_however_plainly_it_is_stated(
+    stated: dict[str, object], read: dict[str, object] | None, made: dict[str, object] | None, tier: str | None
+) -> None:
+    usage = {**stated, "prompt_tokens_details": read, "completion_tokens_details": made}
+    for shape in (usage, stated):
+        body = json.dumps({"choices": [{"finish_reason": "stop"}], "usage": shape, "service_tier": tier, "model": "m"})
+        found = read_answer(body.encode(), "chat")
+        assert found.usage == (at_tier(usage_of(shape), tier) if shape else None)
+        assert (found.finish_reasons, found.response_model, found.error) == (("stop",), "m", None)
 
 
 def test_a_chat_answer_says_who_answered_how_it_ended_and_what_it_took() -> None:
