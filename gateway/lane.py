@@ -90,6 +90,7 @@ class Lane:
         self._reason = ""
         self._is_closed = False
         self._worker: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: deque[Waiting] = deque()
         self._in_flight: tuple[Waiting, ...] = ()
         self._wake: asyncio.Future[None] | None = None
@@ -123,7 +124,7 @@ class Lane:
         For who asks several lanes at once; cancel the future to leave.
         """
         waiting = self._enter(commands)
-        waiting.future = asyncio.get_running_loop().create_future()
+        waiting.future = self._running_loop().create_future()
         return waiting.future
 
     def post(self, *commands: Command, told: Told) -> None:
@@ -139,7 +140,7 @@ class Lane:
             self._start()
         if self._state == "down":
             raise StoreUnavailable(self._reason)
-        loop = asyncio.get_running_loop()
+        loop = self._running_loop()
         waiting = Waiting(commands, loop.time() + self._timeout_s)
         self._pending.append(waiting)
         if self._wake is not None and not self._wake.done():
@@ -147,6 +148,13 @@ class Lane:
         if self._timer is None:
             self._timer = loop.call_at(waiting.due, self._check)
         return waiting
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the one loop that the lane lives in; asking asyncio for it is a system call each time."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        return loop
 
     async def close(self) -> None:
         """End the lane: whoever waits is told; idempotent."""
@@ -172,7 +180,7 @@ class Lane:
         await self._open()
         while True:
             if not self._pending:
-                self._wake = asyncio.get_running_loop().create_future()
+                self._wake = self._running_loop().create_future()
                 await self._wake
             if self._state == "down":  # callers were given up before their commands could be sent
                 await self._link.drop()

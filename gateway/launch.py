@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 from gateway.budgets.desk import Hold
-from gateway.budgets.meters import Who
 from gateway.budgets.spending import Spending
 from gateway.cache.admission import may_join
 from gateway.cache.flight import Flight
@@ -146,9 +145,10 @@ class Launcher:
         policy, route_class = trail.policy, trail.route_class
         if policy is None or route_class is None or not (policy.budgets or policy.rates):
             return Hold(plan=plan)
-        who = Who(tenant=ask.caller.tenant, key_id=ask.caller.key_id, session=trail.facts.session)
-        spending = ask.spending or Spending()
-        hold = await self._parts.desk.hold(policy, route_class, plan, ask.request, who=who, spending=spending)
+        desk, request, key_id, spending = self._parts.desk, ask.request, ask.caller.key_id, ask.spending or Spending()
+        hold = desk.hold_at_hand(policy, route_class, plan, request, key_id=key_id, spending=spending)
+        if hold is None:
+            hold = await desk.hold(policy, route_class, plan, request, key_id=key_id, spending=spending)
         trail.plan = hold.plan
         return hold
 

@@ -52,7 +52,6 @@ class Budgets:
         self._store = store
         self._clock = clock
         self._pools: dict[tuple[str, ...], Pool] = {}
-        self._at_hand: dict[int, Pool] = {}  # by the identity of the very tuple of meters that the pool holds
 
     async def reserve(
         self, tag: str, meters: tuple[Meter, ...], needs: Sequence[int]
@@ -61,7 +60,7 @@ class Budgets:
 
         A cancelled caller holds nothing: what Redis may have granted stays with the pool and is given back.
         """
-        pool = self._pool(tag, meters)
+        pool, needs = self.pool(tag, meters), tuple(needs)
         found = pool.take(needs)
         if found is not None:
             return found
@@ -78,7 +77,7 @@ class Budgets:
 
     async def spend(self, tag: str, meters: tuple[Meter, ...], needs: Sequence[int]) -> Exceeded | Unavailable | None:
         """Book `needs[i]` units of `meters[i]` at once, all or none; None where there was room. Waits as `reserve`."""
-        if self._pool(tag, meters).spend(needs):
+        if self.pool(tag, meters).spend(tuple(needs)):
             return None
         found = await self.reserve(tag, meters, needs)
         if not isinstance(found, Reservation):
@@ -92,14 +91,24 @@ class Budgets:
 
     def remaining(self, tag: str, meters: tuple[Meter, ...]) -> Sequence[int]:
         """Return what is left of each meter, as far as this worker knows."""
-        return self._pool(tag, meters).remaining()
+        return self.pool(tag, meters).remaining()
+
+    def pool(self, tag: str, meters: tuple[Meter, ...]) -> Pool:
+        """Return this worker's pool over `meters`, which the next flush tells of; ask again once it is forgotten."""
+        names = tuple([meter.key for meter in meters])
+        pool = self._pools.get(names)
+        if pool is None:
+            pool = self._pools[names] = Pool(tag=tag, meters=meters)
+        elif pool.meters != meters:
+            pool.meters = meters  # a new policy version may have changed a limit
+        return pool
 
     async def flush(self) -> None:
         """Tell Redis what was spent, give back what is idle, keep leases alive, forget pools that are done."""
-        self._at_hand.clear()
         for names, pool in tuple(self._pools.items()):
             if pool.is_idle and not any(pool.demand):
                 del self._pools[names]
+                pool.is_forgotten = True
                 continue
             if pool.lock.locked():
                 continue
@@ -113,7 +122,7 @@ class Budgets:
     async def close(self) -> None:
         """Give everything back that no open request holds."""
         for pool in self._pools.values():
-            pool.demand = [0.0] * len(pool.meters)
+            pool.demand = [0] * len(pool.meters)
         await self.flush()
 
     async def expire(self, tag: str, *, limit: int = 100) -> int:
@@ -137,20 +146,7 @@ class Budgets:
                 ended += bool(script.charged(reply))
         return ended
 
-    def _pool(self, tag: str, meters: tuple[Meter, ...]) -> Pool:
-        near = self._at_hand.get(id(meters))
-        if near is not None and near.meters is meters:
-            return near
-        names = tuple(meter.key for meter in meters)
-        pool = self._pools.get(names)
-        if pool is None:
-            pool = self._pools[names] = Pool(tag=tag, meters=meters)
-        elif pool.meters is not meters:
-            pool.meters = meters  # a new policy version may have changed a limit
-        self._at_hand[id(meters)] = pool
-        return pool
-
-    async def _grow(self, pool: Pool, needs: Sequence[int]) -> Reservation | Exceeded:
+    async def _grow(self, pool: Pool, needs: tuple[int, ...]) -> Reservation | Exceeded:
         if any(pool.offline):
             await self._book_offline(pool)
         found = await self._enlarge(pool, needs, wants=pool.wants(needs))
@@ -222,7 +218,8 @@ class Budgets:
     def _keep(self, pool: Pool, found: script.Share | script.Full | None) -> None:
         """Take over what Redis says of the lease; where it has none, all of it was charged."""
         if isinstance(found, script.Share):
-            pool.amounts, pool.free = list(found.amounts), list(found.free)
+            pool.keep(found.amounts)
+            pool.free = list(found.free)
         else:
             pool.expired()
         pool.told_at = self._clock.monotonic()
@@ -246,7 +243,7 @@ class Budgets:
                 pool.offline_booked()
                 pool.in_doubt = ()
             pool.take_back()
-            pool.amounts = list(known.amounts)
+            pool.keep(known.amounts)
         pool.offline_in_doubt, pool.is_unsure = (), False
 
     async def _operate(self, pool: Pool, command: Command) -> script.Share | script.Full | None:

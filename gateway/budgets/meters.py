@@ -6,7 +6,7 @@ Pure; a meter is a name and a limit, what it shows is in Redis (gateway.budgets.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
@@ -44,27 +44,6 @@ class Who(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     session: str
 
 
-class KnownMeters:
-    """Remembers the meters of who asked lately until one of their windows ends: to name them costs 20 us a request.
-
-    Bounded; forgets everything when full, for windows end anyway."""
-
-    def __init__(self, most: int = 4096) -> None:
-        self._most = most
-        self._known: dict[tuple[object, ...], tuple[float, float, tuple[Meter, ...]]] = {}
-
-    def of(self, key: tuple[object, ...], now: float, make: Callable[[], tuple[Meter, ...]]) -> tuple[Meter, ...]:
-        """Return the meters under `key`, made anew by `make` where a window has ended or the clock was set back."""
-        found = self._known.get(key)
-        if found is not None and found[0] <= now < found[1]:
-            return found[2]
-        meters = make()
-        if len(self._known) >= self._most:
-            self._known.clear()
-        self._known[key] = now, min((meter.ends_at for meter in meters), default=now), meters
-        return meters
-
-
 class Calendar:
     """Remembers the windows that are open, since every request asks for the same few."""
 
@@ -97,7 +76,7 @@ def tag(policy: str) -> str:
 def budget_meters(
     policy: Policy, route_class: RouteClass, who: Who, *, now: float, calendar: Calendar
 ) -> tuple[Meter, ...]:
-    """Return the meters that a provider call runs: every budget that applies, and the token limits."""
+    """Return the meters that a provider call runs: every budget that applies, then the token limits."""
     route = route_class.route.name
     meters = [
         _budget_meter(policy.name, rules, who, now=now, calendar=calendar)

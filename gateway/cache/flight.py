@@ -233,9 +233,9 @@ class Follower:
         self._error: Exception | None = None
         self._position_before = 0
         self._is_quiet = False
-        loop = asyncio.get_running_loop()
-        self._timer = None if deadline_s is None else loop.call_later(deadline_s, self._expire)
-        self._pulse = None if heartbeat_s is None else loop.call_later(heartbeat_s, self._beat, heartbeat_s)
+        later = asyncio.get_running_loop().call_later if deadline_s is not None or heartbeat_s is not None else None
+        self._timer = later(deadline_s, self._expire) if later and deadline_s is not None else None
+        self._pulse = later(heartbeat_s, self._beat, heartbeat_s) if later and heartbeat_s is not None else None
 
     def fail(self, error: Exception) -> None:
         """Make the next `next` raise `error`."""

@@ -6,12 +6,12 @@ Never waits for a process that is not there, never retries a question, never log
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from gateway.cache.semantic.types import Embedded, EmbedderUnavailable, TooLong
-from gateway.embedder.frames import MAX_TEXT_BYTES, BadFrame, Greeting, Question, Replies, Reply
+from gateway.embedder.frames import MAX_TEXT_BYTES, BadFrame, Greeting, Replies, Reply, question_frame
 from gateway.lane import State, Transition
 from gateway.ports import Clock
 from gateway.supervisor import Supervisor
@@ -22,14 +22,23 @@ MOST_SILENT: Final = 8
 GREETING_LIMIT_S: Final = 1.0
 
 
-class _Link(asyncio.Protocol):
-    """One connection; tells its client of replies and of its end."""
+class _Late:
+    """Stands for the answer to a question that has waited too long."""
 
-    def __init__(self, on_reply: Callable[[Reply], None]) -> None:
+
+Answer = Embedded | TooLong | _Late | None
+_LATE: Final = _Late()
+
+
+class _Link(asyncio.Protocol):
+    """One connection; tells its client of replies and of its end. Questions of one turn of the loop go in one write."""
+
+    def __init__(self, on_replies: Callable[[Sequence[Reply]], None]) -> None:
         loop = asyncio.get_running_loop()
         self.greeted: asyncio.Future[Greeting] = loop.create_future()
         self.ended: asyncio.Future[str] = loop.create_future()
-        self._on_reply = on_reply
+        self._on_replies = on_replies
+        self._unsent: list[bytes] = []
         self._replies = Replies()
         self._transport: asyncio.Transport | None = None
 
@@ -44,8 +53,7 @@ class _Link(asyncio.Protocol):
             return
         if self._replies.greeting is not None and not self.greeted.done():
             self.greeted.set_result(self._replies.greeting)
-        for reply in replies:
-            self._on_reply(reply)
+        self._on_replies(replies)
 
     def pause_writing(self) -> None:
         self.end("it does not read its questions")
@@ -54,8 +62,14 @@ class _Link(asyncio.Protocol):
         self.end("the connection was closed")
 
     def write(self, frame: bytes) -> None:
-        assert self._transport is not None
-        self._transport.write(frame)
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._unsent.append(frame)
+
+    def _send(self) -> None:
+        frames, self._unsent = self._unsent, []
+        if self._transport is not None and not self.ended.done():
+            self._transport.write(b"".join(frames))
 
     def end(self, reason: str) -> None:
         if not self.ended.done():
@@ -97,7 +111,8 @@ class EmbedderClient:
         self._told: State | None = None
         self._reason = "the embedder is starting"
         self._link: _Link | None = None
-        self._waiting: dict[int, asyncio.Future[Embedded | TooLong | None]] = {}
+        self._waiting: dict[int, tuple[float, asyncio.Future[Answer]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._number = 0
         self._silent = 0
 
@@ -131,38 +146,56 @@ class EmbedderClient:
         A text beyond MAX_TEXT_BYTES is TooLong with its tokens estimated by its bytes. Raises EmbedderUnavailable; a
         cancelled caller loses only its own answer.
         """
-        if len(text) > MAX_TEXT_BYTES or len(text.encode(errors="replace")) > MAX_TEXT_BYTES:
+        # A lone surrogate has no UTF-8.
+        data = text.encode(errors="replace") if len(text) <= MAX_TEXT_BYTES else b""
+        if len(text) > MAX_TEXT_BYTES or len(data) > MAX_TEXT_BYTES:
             return TooLong(tokens=round(len(text) / BYTES_PER_TOKEN), window=self._expected.window)
         link = self._link
         if link is None:
             raise EmbedderUnavailable(self._reason)
         self._number = number = (self._number + 1) & 0xFFFFFFFF
-        answer: asyncio.Future[Embedded | TooLong | None] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
-        due_s = self._clock.monotonic() + self._timeout_s
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        due = loop.time() + self._timeout_s
+        self._waiting[number] = due, answer
+        if self._timer is None:
+            self._timer = loop.call_at(due, self._check)
+        link.write(question_frame(number, self._clock.monotonic() + self._timeout_s, data))
         try:
-            async with asyncio.timeout(self._timeout_s):
-                link.write(Question(number=number, due_s=due_s, text=text).pack())
-                found = await answer
-        except TimeoutError:
-            self._count_silence(link)
-            raise EmbedderUnavailable(f"no vector within {self._timeout_s * 1000:g} ms") from None
+            found = await answer
         finally:
             del self._waiting[number]
+        if isinstance(found, _Late):
+            self._count_silence(link)
+            raise EmbedderUnavailable(f"no vector within {self._timeout_s * 1000:g} ms")
         if found is None:
             raise EmbedderUnavailable(self._reason if self._link is None else "the embedder has too much to do")
         return found
+
+    def _check(self) -> None:
+        """Tell whoever has waited too long. One timer serves all questions: they wait equally long, in order."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for due, answer in self._waiting.values():
+            if answer.done():
+                continue
+            if due > now:
+                self._timer = loop.call_at(due, self._check)
+                return
+            answer.set_result(_LATE)
 
     def _count_silence(self, link: _Link) -> None:
         self._silent += 1
         if self._silent >= MOST_SILENT:
             link.end(f"{self._silent} questions without an answer")
 
-    def _take(self, reply: Reply) -> None:
-        self._silent = 0
-        waiting = self._waiting.get(reply.number)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(reply.answer)
+    def _take(self, replies: Sequence[Reply]) -> None:
+        for reply in replies:
+            self._silent = 0
+            _, answer = self._waiting.get(reply.number, (0.0, None))
+            if answer is not None and not answer.done():
+                answer.set_result(reply.answer)
 
     async def _keep_connected(self) -> None:
         began_s = self._clock.monotonic()
@@ -199,9 +232,9 @@ class EmbedderClient:
         finally:
             self._link = None
             link.end("the worker is closing")
-            for waiting in self._waiting.values():
-                if not waiting.done():
-                    waiting.set_result(None)
+            for _, answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_result(None)
 
     def _tell(self, state: State, reason: str) -> None:
         if state != self._told:

@@ -7,9 +7,9 @@ big-endian, vectors float32 as this machine has them, since both ends share it.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from gateway.cache.semantic.types import Embedded, TooLong
@@ -27,8 +27,7 @@ class BadFrame(Exception):
     """The other end speaks something else; the connection is of no more use."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Greeting:
+class Greeting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the process embeds with."""
 
     embedder_id: str
@@ -41,8 +40,7 @@ class Greeting:
         return _GREETING.pack(MAGIC, self.dim, self.window, len(name)) + name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A text to embed. After `due_s` (the host's monotonic clock) nobody waits for it any more."""
 
     number: int
@@ -51,12 +49,15 @@ class Question:
 
     def pack(self) -> bytes:
         """Return the frame."""
-        text = self.text.encode(errors="replace")  # a lone surrogate has no UTF-8
-        return _QUESTION.pack(self.number, self.due_s, len(text)) + text
+        return question_frame(self.number, self.due_s, self.text.encode(errors="replace"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+def question_frame(number: int, due_s: float, text: bytes) -> bytes:
+    """Return the frame of a question whose text has been encoded already."""
+    return _QUESTION.pack(number, due_s, len(text)) + text
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer to the question of that number; None where its time had passed."""
 
     number: int
@@ -103,18 +104,15 @@ class Replies:
     """Takes what the process sent apart: `greeting` is None until it has come."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self._rest = b""
         self.greeting: Greeting | None = None
 
     def feed(self, data: bytes) -> list[Reply]:
         """Return the replies that are whole now. Raises BadFrame."""
-        self._rest += data
+        self._rest = self._rest + data if self._rest else data
         if self.greeting is None:
             self.greeting = self._read_greeting()
-        found: list[Reply] = []
-        while self.greeting is not None and (reply := self._read_reply(self.greeting)) is not None:
-            found.append(reply)
-        return found
+        return [] if self.greeting is None else self._read_replies(self.greeting)
 
     def _read_greeting(self) -> Greeting | None:
         if len(self._rest) < _GREETING.size:
@@ -124,27 +122,29 @@ class Replies:
             raise BadFrame("this is no embedder of ours, or one of another version")
         if len(self._rest) < _GREETING.size + length:
             return None
-        name = self._take(_GREETING.size + length)[_GREETING.size :].decode()
+        end = _GREETING.size + length
+        name, self._rest = self._rest[_GREETING.size : end].decode(), self._rest[end:]
         return Greeting(embedder_id=name, dim=dim, window=window)
 
-    def _read_reply(self, greeting: Greeting) -> Reply | None:
-        if len(self._rest) < _ANSWER.size:
-            return None
-        number, kind, tokens = _ANSWER.unpack_from(self._rest)
-        size = _ANSWER.size + (4 * greeting.dim if kind == _VECTOR else 0)
-        if len(self._rest) < size:
-            return None
-        data = self._take(size)
-        if kind == _VECTOR:
-            vector = np.frombuffer(data, np.float32, greeting.dim, _ANSWER.size)
-            return Reply(number=number, answer=Embedded(vector=vector, tokens=tokens))
-        if kind == _TOO_LONG:
-            return Reply(number=number, answer=TooLong(tokens=tokens, window=greeting.window))
-        if kind == _LATE:
-            return Reply(number=number, answer=None)
-        raise BadFrame(f"an answer of kind {kind}")
+    def _read_replies(self, greeting: Greeting) -> list[Reply]:
+        rest, at, found = self._rest, 0, list[Reply]()
+        while len(rest) - at >= _ANSWER.size:
+            number, kind, tokens = _ANSWER.unpack_from(rest, at)
+            start = at + _ANSWER.size
+            end = start + (4 * greeting.dim if kind == _VECTOR else 0)
+            if end > len(rest):
+                break
+            found.append(Reply(number=number, answer=_answer(kind, tokens, rest[start:end], window=greeting.window)))
+            at = end
+        self._rest = rest[at:]
+        return found
 
-    def _take(self, size: int) -> bytes:
-        taken = bytes(self._rest[:size])
-        del self._rest[:size]
-        return taken
+
+def _answer(kind: int, tokens: int, data: bytes, *, window: int) -> Embedded | TooLong | None:
+    if kind == _VECTOR:  # a view of a copy: what came in one read is not kept for the sake of one vector
+        return Embedded(vector=np.frombuffer(data, np.float32), tokens=tokens)
+    if kind == _TOO_LONG:
+        return TooLong(tokens=tokens, window=window)
+    if kind == _LATE:
+        return None
+    raise BadFrame(f"an answer of kind {kind}")

@@ -93,8 +93,12 @@ class Batches:
     def _run(self) -> None:
         batch = self._take()
         answers = self._encoder.encode_tokens([waiting.tokens for waiting in batch])
+        frames: dict[asyncio.Transport, list[bytes]] = {}
         for waiting, answer in zip(batch, answers, strict=True):
-            waiting.caller.write(Reply(number=waiting.question.number, answer=answer).pack())
+            reply = Reply(number=waiting.question.number, answer=answer)
+            frames.setdefault(waiting.caller, []).append(reply.pack())
+        for caller, told in frames.items():  # one write, so that a worker wakes once
+            caller.write(b"".join(told))
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._run)
 

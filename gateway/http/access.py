@@ -12,7 +12,6 @@ from gateway.errors import overloaded
 from gateway.http.auth import caller_of
 from gateway.http.state import CALLER_TENANT, SPENDING, Services
 from gateway.keys import Caller
-from policies.model import Policy
 
 
 class admitted:  # noqa: N801 - used as `async with admitted(...)`; contextlib's own would cost 15 us a request
@@ -38,17 +37,15 @@ class admitted:  # noqa: N801 - used as `async with admitted(...)`; contextlib's
         services.metrics.in_flight_changed(1)
         policy = services.book.current().for_tenant(caller.tenant)
         if policy.rates or policy.budgets:
-            await self._count(policy, caller)
+            try:
+                spending = http[SPENDING] = Spending()
+                desk, tenant, key_id = services.desk, caller.tenant, caller.key_id
+                if policy.rates and not desk.admit_at_hand(policy, tenant=tenant, key_id=key_id, spending=spending):
+                    await desk.admit(policy, Who(tenant=tenant, key_id=key_id, session=""), spending)
+            except BaseException:  # whatever it is: `async with` will not call __aexit__
+                self._leave()
+                raise
         return caller
-
-    async def _count(self, policy: Policy, caller: Caller) -> None:
-        spending = self._http[SPENDING] = Spending()
-        try:
-            who = Who(tenant=caller.tenant, key_id=caller.key_id, session="")
-            await self._services.desk.admit(policy, who, spending)
-        except BaseException:  # whatever it is: `async with` will not call __aexit__
-            self._leave()
-            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

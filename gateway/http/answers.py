@@ -29,7 +29,7 @@ async def deliver(http: web.Request, services: Services, reply: Reply) -> web.St
 def _theirs(reply: Reply) -> list[str]:
     """Return what a provider says that the gateway does not say itself: its rate limits where the key has none."""
     spending = reply.trail.ask.spending
-    is_limited = spending is not None and bool(spending.limits)
+    is_limited = spending is not None and spending.is_limited
     return [
         f"{name}: {value}"
         for name, value in reply.provider_headers.items()

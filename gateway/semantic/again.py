@@ -50,9 +50,12 @@ class Background:
     running: int = 0
     dropped: int = 0
 
-    def begin(self, work: Coroutine[object, object, None], *, name: str) -> bool:
-        """Start `work`, unless there is too much already or the gateway is closing; return whether it began."""
-        if self.running >= self.most:
+    def begin(self, work: Coroutine[object, object, None], *, name: str, is_bounded: bool = True) -> bool:
+        """Start `work`, unless there is too much already or the gateway is closing; return whether it began.
+
+        Work of which there is never more than one need not be `is_bounded`.
+        """
+        if is_bounded and self.running >= self.most:
             self.dropped += 1
             work.close()
             return False

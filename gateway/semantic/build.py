@@ -33,6 +33,7 @@ from gateway.metrics import Metrics
 from gateway.ports import Clock
 from gateway.semantic.again import Background, LateRun, Run
 from gateway.semantic.hook import SemanticHook
+from gateway.semantic.lessons import Lessons
 from gateway.semantic.refresh import Refresher
 from gateway.semantic.verifier import Verifier
 from gateway.semantic.watch import WATCH_S, SemanticWatch
@@ -149,15 +150,24 @@ def make_semantic(
     background = Background(supervisor=found.supervisor)
     return Semantic(
         exact=exact,
-        hook=SemanticHook(
-            tier=tier, background=background, verifier=_verifier(found, limits), limits=limits, metrics=found.metrics
-        ),
+        hook=_hook(found, tier, background, limits),
         refresher=Refresher(claims=found.store, background=background, limits=limits),
         listener=Listener(found.store, exact, worker=name, clock=clock),
         embedder=client,
         space=NO_EMBEDDER if tier is None or chosen is None else chosen.id,
         watch=None if tier is None else SemanticWatch(tier.parts, background, metrics=found.metrics),
         asks=asks,
+    )
+
+
+def _hook(found: Surroundings, tier: SemanticTier | None, background: Background, limits: DoorLimits) -> SemanticHook:
+    return SemanticHook(
+        tier=tier,
+        lessons=None if tier is None else Lessons(tier, background, clock=found.clock),
+        background=background,
+        verifier=_verifier(found, limits),
+        limits=limits,
+        metrics=found.metrics,
     )
 
 

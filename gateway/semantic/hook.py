@@ -17,6 +17,7 @@ from gateway.metrics import Metrics
 from gateway.ports import StoreUnavailable
 from gateway.semantic.again import Background, Run, answered, asked_again
 from gateway.semantic.answer_judge import judge_of
+from gateway.semantic.lessons import Lessons
 from gateway.semantic.verifier import Verifier, Verifying
 from gateway.trail import Ask, Trail
 from policies.model import RouteClass
@@ -25,9 +26,10 @@ from router.facts import DoorLimits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SemanticHook:
-    """See the module. `tier` is None where there is no embedder or no store for it."""
+    """See the module. `tier` and `lessons` are None where there is no embedder or no store for it."""
 
     tier: SemanticTier | None
+    lessons: Lessons | None
     background: Background
     verifier: Verifier
     limits: DoorLimits
@@ -64,7 +66,10 @@ class SemanticHook:
     def learn(self, trail: Trail, answer: StoredAnswer, *, run: Run) -> None:
         """Let a good fresh answer teach, in the background; only those that were looked for do."""
         looked = trail.looked
-        if looked is None or self.tier is None or looked.place is None or looked.hit is not None:
+        if looked is None or self.lessons is None or looked.place is None or looked.hit is not None:
+            return
+        if looked.judged is None:  # there is nothing to compare with
+            self.lessons.take(looked.place, answer)
             return
         self.background.begin(self._after_miss(trail, looked, answer, run), name="semantic-lesson")
 

@@ -62,10 +62,11 @@ async def without_pools(store: RedisStore, used: tuple[Meter, ...], pairs: int) 
 async def with_pools(store: RedisStore, used: tuple[Meter, ...], pairs: int) -> None:
     """Reserve and settle as the gateway does."""
     budgets, needs = Budgets(store, SystemClock()), (1000,) * len(used)
+    pool = budgets.pool(TAG, used)
 
     async def client() -> None:
         for _ in range(pairs // CLIENTS):
-            found = await budgets.reserve(TAG, used, needs)
+            found = pool.take(needs) or await budgets.reserve(TAG, used, needs)
             assert isinstance(found, Reservation)
             await asyncio.sleep(0)
             budgets.settle(found, needs)

@@ -29,6 +29,7 @@ rate_limits: [{scope: key, requests_per_minute: 1000000, tokens_per_minute: 1000
 """
 PLENTY = 10**15
 MOST_ATTEMPTS = 6
+KEY = "key-1"
 
 
 class Granting:
@@ -53,22 +54,28 @@ def spending_step(request: ChatRequest, facts: RequestFacts, card: ModelCard) ->
     desk = Desk(Budgets(Granting(), clock), clock, catalogue=lambda: catalogue, max_attempts=MOST_ATTEMPTS)
     usage = Usage(input_tokens=20, output_tokens=50)
 
-    async def spend() -> dict[str, str]:
+    async def begin() -> None:
+        """Have shares of everything at hand."""
+        await desk.admit(policy, Who(tenant=facts.tenant, key_id=KEY, session=""), Spending())
+        hold = await desk.hold(policy, route_class, plan, request, key_id=KEY, spending=Spending())
+        desk.settle(hold, cost_nanousd=33_000, usage=usage)
+
+    def spend() -> dict[str, str]:
         spending = Spending()
-        await desk.admit(policy, Who(tenant="default", key_id="key-1", session=""), spending)
-        who = Who(tenant="default", key_id="key-1", session=facts.session)
-        hold = await desk.hold(policy, route_class, plan, request, who=who, spending=spending)
+        assert desk.admit_at_hand(policy, tenant=facts.tenant, key_id=KEY, spending=spending)
+        hold = desk.hold_at_hand(policy, route_class, plan, request, key_id=KEY, spending=spending)
+        assert hold is not None
         desk.settle(hold, cost_nanousd=33_000, usage=usage)
         return spending.headers(now=clock.now())
 
-    return lambda: at_once(spend())
+    at_once(begin())
+    return spend
 
 
-def at_once(work: Coroutine[object, None, dict[str, str]]) -> dict[str, str]:
+def at_once(work: Coroutine[object, None, None]) -> None:
     """Run what never waits."""
     try:
         work.send(None)
-    except StopIteration as done:
-        found: dict[str, str] = done.value
-        return found
+    except StopIteration:
+        return
     raise AssertionError("it waited")

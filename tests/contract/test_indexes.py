@@ -10,13 +10,14 @@ import random
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from msgspec.structs import replace
 
 from gateway.cache.semantic.index.feed import Feed
 from gateway.cache.semantic.index.local import Bounds, LocalIndex
@@ -215,6 +216,16 @@ async def test_adding_again_replaces(bench: Bench) -> None:
     (found,) = await index.nearest(bench.tenant, "a1", second, k=5)
     assert found.entry.text == "new"
     assert found.similarity == pytest.approx(1.0, abs=1e-6)
+
+
+async def test_entries_of_several_scopes_are_added_in_one_round_trip(bench: Bench) -> None:
+    index, vectors = bench.index(), _vectors(6)
+    assert await _names(index, bench, vectors[0]) == []  # a scope in memory, and one that is not
+    entries = [bench.entry(str(at), vector, scope=f"a{1 + at % 2}") for at, vector in enumerate(vectors)]
+    await index.add(*entries, bench.entry("dead on arrival", vectors[0], ttl_s=-1))
+    for reader in (index, bench.index()):
+        assert sorted(await _names(reader, bench, vectors[0], k=9)) == ["0", "2", "4"]
+        assert sorted(await _names(reader, bench, vectors[0], scope="a2", k=9)) == ["1", "3", "5"]
 
 
 async def test_what_is_removed_is_never_found_again(bench: Bench) -> None:

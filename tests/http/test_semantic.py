@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.cache.semantic.index.local import LocalIndex
@@ -191,6 +193,20 @@ async def test_refusals_and_unfinished_answers_serve_no_other_wording(gateway: G
             await until_quiet(gateway)
             assert answer.headers["x-foreword-cache"] == "miss"
             assert [one for one in gateway.outcomes if one.origin == "user"][-1].semantic == "empty"
+
+
+async def test_every_question_of_a_burst_is_entered(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(policy=policy(), embedder=HashingEncoder())
+    await open_class(gateway)
+    animals = [f"animal{number}" for number in range(40)]
+    async with asyncio.TaskGroup() as group:
+        for animal in animals:
+            group.create_task(gateway.chat(f"where does the {animal} usually sleep during winter months"))
+    await until_quiet(gateway)
+    semantic = semantic_of(gateway)
+    assert isinstance(semantic.index, LocalIndex)
+    assert semantic.hook.background.dropped == 0
+    assert semantic.index.entries == 1 + len(animals)
 
 
 async def test_one_key_cannot_write_more_than_its_quota(start_gateway: StartGateway) -> None:

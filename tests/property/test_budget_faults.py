@@ -55,7 +55,7 @@ async def test_what_is_being_given_back_cannot_be_taken_meanwhile(store: RedisSt
     assert isinstance(first, Reservation)
     worker.settle(first, [0])
     for pool in worker._pools.values():
-        pool.demand = [0.0]  # nothing was asked for lately: the next flush gives all of it back
+        pool.demand = [0]  # nothing was asked for lately: the next flush gives all of it back
     gated.gate.clear()
     gated.has_come.clear()
     async with asyncio.TaskGroup() as group:
@@ -150,7 +150,7 @@ async def test_what_was_let_through_without_redis_makes_no_room_in_the_lease(sto
     worker.settle(passed, [1])
     # 29 units that were never in the lease came back: they are nobody's to take.
     (pool,) = worker._pools.values()
-    assert pool.take([25]) is None
+    assert pool.take((25,)) is None
     worker.settle(kept, [20])
     away.loss = 0.0
     await quiet(worker)

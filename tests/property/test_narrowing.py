@@ -13,7 +13,6 @@ from itertools import count
 from gateway.budgets.books import Budgets
 from gateway.budgets.bound import plan_nanousd, size_of
 from gateway.budgets.desk import Desk, Hold
-from gateway.budgets.meters import Who
 from gateway.budgets.spending import Spending
 from gateway.errors import RequestFailed
 from gateway.stores.redis import RedisStore
@@ -76,9 +75,8 @@ def a_case(rng: random.Random) -> Case:
 
 async def held(desk: Desk, case: Case) -> Hold | RequestFailed:
     """Ask for room."""
-    who = Who(tenant="t", key_id="k", session="")
     try:
-        return await desk.hold(case.policy, case.route_class, case.plan, ASKED, who=who, spending=Spending())
+        return await desk.hold(case.policy, case.route_class, case.plan, ASKED, key_id="k", spending=Spending())
     except RequestFailed as failure:
         return failure
 
@@ -101,9 +99,11 @@ async def test_what_is_left_of_a_plan_is_part_of_it_and_is_paid_for(store: Redis
             continue
         left, attempts = found.plan, found.plan.max_attempts or MOST
         assert set(left.candidates) <= set(plan.candidates)
-        assert found.amounts == (case.most(left.candidates, attempts),)
-        assert found.amounts[0] <= case.limit
+        assert found.reservation is not None
+        (amount,) = found.reservation.amounts
+        assert amount == case.most(left.candidates, attempts)
+        assert amount <= case.limit
         assert left.cascade is None or (attempts >= 2 and left.cascade == plan.cascade)
         narrowed += left != plan
-        desk.settle(found, cost_nanousd=rng.randint(0, found.amounts[0]), usage=Usage())
+        desk.settle(found, cost_nanousd=rng.randint(0, amount), usage=Usage())
     assert min(narrowed, refused, CASES - narrowed - refused) > 5  # the cases are of all sorts

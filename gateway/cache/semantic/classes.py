@@ -12,8 +12,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote
+
+import msgspec
 
 from gateway.cache.semantic import cuts
 from gateway.cache.semantic.events import AskedTwice, Counted, Event, Labelled
@@ -34,8 +37,7 @@ MOST_CLASSES: Final = 1000
 MOST_WAITING: Final = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassName:
+class ClassName(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a class is called, in Redis and by operators."""
 
     tenant: str
@@ -59,10 +61,15 @@ class ClassName:
 def class_name(route_class: RouteClass, rules: SemanticRules, *, embedder_id: str, arm: str) -> ClassName:
     """Return the class of a request: every change that would make old labels worthless is in its mark."""
     promise = (rules.wrong_per_hit, rules.wrong_per_request, rules.verify and rules.verify.model)
-    marked = repr((promise, embedder_id, GUARD_VERSION, arm, route_class.route.epoch))
-    mark = hashlib.sha256(marked.encode()).hexdigest()[:12]
+    mark = _mark(promise, embedder_id, arm, route_class.route.epoch)
     facts = route_class.facts
     return ClassName(tenant=facts.tenant, policy=route_class.policy, route=route_class.route.name, mark=mark)
+
+
+@lru_cache(maxsize=1024)
+def _mark(promise: tuple[float, float, str | None], embedder_id: str, arm: str, epoch: int) -> str:
+    marked = repr((promise, embedder_id, GUARD_VERSION, arm, epoch))
+    return hashlib.sha256(marked.encode()).hexdigest()[:12]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -121,7 +128,7 @@ class Classes:
         self._runner = runner
         self._supervisor = supervisor
         self._clock = clock
-        self._open: OrderedDict[str, OpenClass] = OrderedDict()
+        self._open: OrderedDict[ClassName, OpenClass] = OrderedDict()
 
     def start(self) -> None:
         """Begin to tell and to hear, until the supervisor closes; needs a running loop."""
@@ -132,18 +139,17 @@ class Classes:
 
     async def open(self, name: ClassName, rules: SemanticRules) -> OpenClass | None:
         """Return the class; None while its state is still being read, or where it cannot be."""
-        key = str(name)
-        found = self._open.get(key)
+        found = self._open.get(name)
         if found is None:
-            shared = SharedState(self._runner, key, rules)
-            found = self._open[key] = OpenClass(name=name, shared=shared, used_s=self._clock.monotonic())
+            shared = SharedState(self._runner, str(name), rules)
+            found = self._open[name] = OpenClass(name=name, shared=shared, used_s=self._clock.monotonic())
             try:
                 found.opening = self._supervisor.spawn(self._begin(found), name="semantic class")
             except SupervisorClosed:
                 return None
             if len(self._open) > MOST_CLASSES:
                 self._open.popitem(last=False)
-        self._open.move_to_end(key)
+        self._open.move_to_end(name)
         found.shared.rules, found.used_s = rules, self._clock.monotonic()
         if found.opening is not None:
             await asyncio.wait({found.opening}, timeout=OPEN_WAIT_S)
@@ -168,7 +174,7 @@ class Classes:
         try:
             await found.shared.refresh()
         except StoreUnavailable:
-            self._open.pop(str(found.name), None)  # the next question tries again
+            self._open.pop(found.name, None)  # the next question tries again
             return
         found.opening = None
 

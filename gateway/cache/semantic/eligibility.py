@@ -6,14 +6,15 @@ Whether the text fits the embedder's window is the embedder's to count; the simi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
+
+import msgspec
 
 from gateway.cache.key import normalised
 from gateway.cache.semantic.attachment import Split, split_parts, split_text
-from gateway.cache.semantic.guards.features import Features, features_of
 from gateway.cache.semantic.guards.lexicon import FUNCTION
+from gateway.cache.semantic.guards.words import words_of
 from policies.model import CacheRules
 from router.types import ChatRequest
 
@@ -60,7 +61,7 @@ _LIVE: Final = re.compile(
     re.IGNORECASE,
 )
 
-# The two long alternations take 20 and 40 us on a plain question. Whatever they find holds one of these.
+# The long alternations take up to 40 us on a plain question. Whatever they find holds one of these.
 _CODE_MARKS: Final = frozenset("`~<{};(")
 _CODE_WORDS: Final = ("=>", "::", "!=", "==", "SELECT", "#include", "Error:", "&&", "||", "    ")
 _LIVE_WORDS: Final = frozenset(
@@ -71,11 +72,11 @@ _LIVE_WORDS: Final = frozenset(
         *("rate", "rates", "score", "standings", "winning", "time", "date", "day", "hours"),
     )
 )
+_MINE_WORDS: Final = frozenset(("my", "our", "say", "tell", "remember", "mean", "said", "who"))
 _WORDS: Final = re.compile(r"\w+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryRules:
+class EntryRules(msgspec.Struct, frozen=True, kw_only=True):
     """What a route lets in. Answers sampled above `max_temperature` only with the caller's own opt-in (None: all).
 
     `cache` says which volatile parts (a mention before the question) are no part of the text.
@@ -83,20 +84,18 @@ class EntryRules:
 
     max_temperature: float | None = 0.3
     min_content_words: int = MIN_CONTENT_WORDS
-    cache: CacheRules = field(default_factory=CacheRules)
+    cache: CacheRules = msgspec.field(default_factory=CacheRules)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """The text to embed, what the guards read from it, and what was attached to it ('' for nothing)."""
+class Question(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The text to embed, its words (guards.words_of), and what was attached to it ('' for nothing)."""
 
     text: str
-    features: Features
+    words: tuple[str, ...]
     attachment: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ineligible:
+class Ineligible(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a request has no semantic tier; the exact tier is not concerned."""
 
     reason: Reason
@@ -129,7 +128,9 @@ def changes_by_itself(request: ChatRequest, rules: CacheRules) -> bool:
     text = found.question
     if len(text) > _LONGEST_QUESTION:  # what is asked about a long text stands before or behind it
         text = f"{text[:_AROUND]} {text[-_AROUND:]}"
-    return bool((_may_be_live(text) and _LIVE.search(text)) or _MINE.search(text))
+    words = _plain_words(text)
+    is_live = _may_be_live(words) and _LIVE.search(text)
+    return bool(is_live or (_may_be_personal(text, words) and _MINE.search(text)))
 
 
 def asked_text(document: Mapping[str, object], rules: CacheRules) -> Split | None:
@@ -150,24 +151,35 @@ def _judged(found: Split, rules: EntryRules) -> Question | Ineligible:
     text = found.question
     if _may_be_code(text) and _CODE.search(text):
         return Ineligible(reason="code")
-    if _may_be_live(text) and _LIVE.search(text):
+    plain = _plain_words(text)
+    if _may_be_live(plain) and _LIVE.search(text):
         return Ineligible(reason="live")
-    if _MINE.search(text):
+    if _may_be_personal(text, plain) and _MINE.search(text):
         return Ineligible(reason="personal")
-    features = features_of(text)
-    if sum(1 for word in features.words if word not in FUNCTION) < rules.min_content_words:
+    words = tuple(words_of(text))
+    if len([word for word in words if word not in FUNCTION]) < rules.min_content_words:
         return Ineligible(reason="too_short")
-    return Question(text=text, features=features, attachment=found.attachment)
+    return Question(text=text, words=words, attachment=found.attachment)
 
 
 def _may_be_code(text: str) -> bool:
     """Whether `_CODE` can find anything: a mark, a word, an indented line; of white space only a blank is printable."""
-    return not _CODE_MARKS.isdisjoint(text) or not text.isprintable() or any(word in text for word in _CODE_WORDS)
+    return not _CODE_MARKS.isdisjoint(text) or not text.isprintable() or any(map(text.__contains__, _CODE_WORDS))
 
 
-def _may_be_live(text: str) -> bool:
-    """Whether `_LIVE` can find anything. Case folding goes as far as IGNORECASE does: a long s is an s."""
-    return not _LIVE_WORDS.isdisjoint(_WORDS.findall(text.casefold()))
+def _plain_words(text: str) -> Collection[str]:
+    """Return the words, case folded: that goes as far as IGNORECASE does: a long s is an s."""
+    return _WORDS.findall(text.casefold())
+
+
+def _may_be_live(words: Collection[str]) -> bool:
+    """Whether `_LIVE` can find anything in a text of these plain words."""
+    return not _LIVE_WORDS.isdisjoint(words)
+
+
+def _may_be_personal(text: str, words: Collection[str]) -> bool:
+    """Whether `_MINE` can find anything; to IGNORECASE a dotless i is an i, to case folding it is not."""
+    return not _MINE_WORDS.isdisjoint(words) or not text.isascii()
 
 
 def _refused_parameter(document: Mapping[str, object], rules: EntryRules, *, opted_in: bool) -> Reason | None:

@@ -9,7 +9,7 @@ import math
 from typing import Final
 
 from gateway.cache.semantic.events import Verdict
-from gateway.cache.semantic.guards import GUARDS, PAIR_FEATURES
+from gateway.cache.semantic.guards import GUARDS, PAIR_FEATURES, Features, fails_any
 
 NAMES: Final = (
     "one",
@@ -41,6 +41,11 @@ _DAY_S: Final = 86_400.0
 def is_refused(failed: tuple[str, ...]) -> bool:
     """Whether guards (guards.failed) make the pair a miss, whatever the model thinks of it."""
     return not FINAL_GUARDS.isdisjoint(failed)
+
+
+def is_pair_refused(asked: Features, stored: Features) -> bool:
+    """Whether `is_refused` holds of what guards.failed would say of the pair, without asking every guard."""
+    return fails_any(asked, stored, FINAL_GUARDS)
 
 
 def features_of_pair(

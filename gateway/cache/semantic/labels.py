@@ -14,7 +14,7 @@ import numpy as np
 from gateway.cache.codec import StoredAnswer, body_of
 from gateway.cache.semantic.comparators import Different, Judge, Unsure, compare, judged, label
 from gateway.cache.semantic.free_text import Band
-from gateway.cache.semantic.refusals import answer_text, is_storable_answer
+from gateway.cache.semantic.refusals import storable_text
 from gateway.cache.semantic.types import Embedded, Embedder, EmbedderUnavailable, TooLong, Vector
 
 _PIECE: Final = 700
@@ -34,8 +34,7 @@ class Compared:
 
 def text_of(answer: StoredAnswer) -> str | None:
     """Return an answer's text where it may serve another wording of its question, else None."""
-    body = body_of(answer)
-    return answer_text(body) if is_storable_answer(body) else None
+    return storable_text(body_of(answer))
 
 
 async def compared(

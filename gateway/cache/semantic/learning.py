@@ -6,10 +6,11 @@ Runs beside requests, never before one. Knows no provider: it is given a functio
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
+from msgspec.structs import replace
 
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.semantic.events import AskedTwice, Labelled

@@ -5,7 +5,7 @@ Values only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gateway.cache.exact import Hit
 from gateway.cache.semantic.classes import OpenClass
@@ -18,8 +18,7 @@ from policies.rules import SemanticRules
 from router.types import ChatRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A request that the exact tier had nothing for. `key` is its exact key, `arm` its rollout's, '' outside of one."""
 
     request: ChatRequest
@@ -33,8 +32,7 @@ class Asked:
     opted_in: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a question stands: what is needed to enter it, or to compare it with another."""
 
     asked: Asked
@@ -45,8 +43,7 @@ class Place:
     open_class: OpenClass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """A neighbour that no final guard refused, and what the gate said of it; Doubt: a verifier is still to be asked."""
 
     entry: Entry
@@ -54,8 +51,7 @@ class Judged:
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
+class Looked(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one look: a hit, or why there is none (`refused`) and how near the nearest entry was.
 
     `place` is None where the question has no business in the tier; `nearest` is the nearest entry's answer.

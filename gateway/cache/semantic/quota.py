@@ -21,6 +21,11 @@ class WriteQuota:
         self._window = -1
         self._written: Counter[str] = Counter()
 
+    def has_room(self, key_id: str) -> bool:
+        """Say whether the key may write one more now; counts nothing."""
+        is_new = int(self._clock.monotonic() // WINDOW_S) != self._window
+        return self._per_minute > 0 if is_new else self._written[key_id] < self._per_minute
+
     def allows(self, key_id: str) -> bool:
         """Count one write, unless the key has had its share."""
         window = int(self._clock.monotonic() // WINDOW_S)

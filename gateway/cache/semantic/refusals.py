@@ -46,5 +46,10 @@ def is_storable_answer(body: bytes, *, refusals_are_answers: bool = False) -> bo
 
     `refusals_are_answers`: for a class that is refused by rule, where declining is the right answer.
     """
+    return storable_text(body, refusals_are_answers=refusals_are_answers) is not None
+
+
+def storable_text(body: bytes, *, refusals_are_answers: bool = False) -> str | None:
+    """Return the text of an answer that may serve other wordings (`is_storable_answer`), else None."""
     text = answer_text(body)
-    return text is not None and (refusals_are_answers or not is_refusal(text))
+    return text if text is not None and (refusals_are_answers or not is_refusal(text)) else None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import orjson
 
 from gateway.cache.key import FORMAT, canonical, effective
@@ -21,8 +21,7 @@ _SCOPE: Final = b"semantic/1\0"
 _PLACEHOLDER: Final = "\0question"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
+class Partition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What divides scopes beside the request and its route.
 
     `embedder_id` names weights and precision; `arm` the rollout arm ('' outside a rollout); `template_id` a pipeline's

@@ -10,9 +10,11 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from gateway.cache.admission import may_serve
 from gateway.cache.codec import StoredAnswer
@@ -21,11 +23,13 @@ from gateway.cache.semantic.answers import NOTHING_KNOWN
 from gateway.cache.semantic.classes import Classes, class_name
 from gateway.cache.semantic.eligibility import EntryRules, Ineligible, Question, question_of
 from gateway.cache.semantic.events import Verdict
-from gateway.cache.semantic.features import features_of_pair, is_refused, with_verdict
+from gateway.cache.semantic.features import features_of_pair, is_pair_refused, with_verdict
 from gateway.cache.semantic.gate import Doubt, Pair, Withhold, decide, settle
-from gateway.cache.semantic.guards import failed, features_of, pair_features
+from gateway.cache.semantic.guards import Features, failed, pair_features
+from gateway.cache.semantic.labels import text_of
 from gateway.cache.semantic.look import Asked, Judged, Looked, Place
 from gateway.cache.semantic.quota import WriteQuota
+from gateway.cache.semantic.readings import Readings
 from gateway.cache.semantic.scope import Partition, scope_of
 from gateway.cache.semantic.types import (
     Embedder,
@@ -43,7 +47,7 @@ from policies.model import Catalogue
 NEAR: Final = 0.75
 """Cosine from which a neighbour is worth comparing answers with (tests/bench/cache_run.py)."""
 NEIGHBOURS: Final = 8
-_REMEMBERED: Final = 4096
+_REMEMBERED: Final = 2048
 _LONG_BYTES: Final = 8192
 
 
@@ -65,12 +69,20 @@ class TierParts:
     on_embed: Callable[[float, bool], None]
 
 
+class Taught(msgspec.Struct, frozen=True, kw_only=True):
+    """A question and the answer that it was given, named `answer_id`."""
+
+    place: Place
+    answer_id: str
+    answer: StoredAnswer
+
+
 class SemanticTier:
     """See the module. One per worker; its state is that of its parts."""
 
     def __init__(self, parts: TierParts) -> None:
         self.parts = parts
-        self._features = lru_cache(maxsize=_REMEMBERED)(features_of)
+        self._readings = Readings(most=_REMEMBERED)
 
     async def look_up(self, asked: Asked, verify: AskVerifier) -> Looked:
         """Look for an answer to another wording. Never raises for want of an embedder or store: it says so instead.
@@ -78,9 +90,10 @@ class SemanticTier:
         Waits no longer than the embedder's, the store's and the verifier's own bounds; cancel leaves nothing behind.
         """
         rules = EntryRules(cache=asked.route_class.route.cache)
-        read = partial(question_of, asked.request, rules, opted_in=asked.opted_in)
-        # Telling a question from a long text takes milliseconds.
-        question = await asyncio.to_thread(read) if len(asked.request.body) > _LONG_BYTES else read()
+        if len(asked.request.body) > _LONG_BYTES:  # telling a question from a long text takes milliseconds
+            question = await asyncio.to_thread(question_of, asked.request, rules, opted_in=asked.opted_in)
+        else:
+            question = question_of(asked.request, rules, opted_in=asked.opted_in)
         if isinstance(question, Ineligible):
             return Looked(refused=f"ineligible:{question.reason}")
         try:
@@ -100,23 +113,24 @@ class SemanticTier:
             return Looked(refused="far" if found else "empty", similarity=nearest, place=place)
         return await self._among(place, near, verify)
 
-    async def enter(self, place: Place, answer_id: str, answer: StoredAnswer) -> bool:
-        """Remember that `answer` answers this question; say whether it was entered. Raises StoreUnavailable."""
-        if not self.parts.quota.allows(place.asked.caller.key_id):
-            return False
-        entry = Entry(
-            entry_id=place.question_id,
-            answer_id=answer_id,
-            tenant=place.asked.route_class.facts.tenant,
-            scope=place.scope,
-            text=place.question.text,
-            vector=place.vector,
-            created_at=answer.created_at,
-            expires_at=answer.created_at + answer.ttl_s,
-            value=float(answer.cost_nanousd or 0),
-        )
-        await self.parts.index.add(entry)
-        return True
+    def has_room(self, place: Place) -> bool:
+        """Say whether the place's key may enter one more question now."""
+        return self.parts.quota.has_room(place.asked.caller.key_id)
+
+    async def enter(self, place: Place, answer_id: str, answer: StoredAnswer) -> None:
+        """Remember that `answer` answers this question, within its key's quota. Raises StoreUnavailable."""
+        if self.parts.quota.allows(place.asked.caller.key_id):
+            await self.parts.index.add(_entry(place, answer_id, answer))
+
+    async def enter_all(self, taught: Sequence[Taught]) -> None:
+        """Enter what may serve another wording of its question, in one round trip. Raises StoreUnavailable."""
+        entries = [
+            _entry(one.place, one.answer_id, one.answer)
+            for one in taught
+            if text_of(one.answer) is not None and self.parts.quota.allows(one.place.asked.caller.key_id)
+        ]
+        if entries:
+            await self.parts.index.add(*entries)
 
     async def stored(self, entry: Entry) -> Hit | None:
         """Return the answer object of an entry, from memory or the shared store."""
@@ -156,19 +170,21 @@ class SemanticTier:
 
     async def _among(self, place: Place, near: Sequence[Neighbour], verify: AskVerifier) -> Looked:
         """Take the nearest entry that no final guard refuses, and ask the gate."""
-        refused_by: tuple[str, ...] = ()
+        asked = self._readings.of(place.question.text, place.question.words)
+        first_refused: Features | None = None
         for one in near:
-            features = self._features(one.entry.text)
-            refusals = failed(place.question.features, features)
-            if is_refused(refusals):
-                refused_by = refused_by or refusals
+            features = self._readings.of(one.entry.text)
+            if is_pair_refused(asked, features):
+                first_refused = first_refused or features
                 continue
+            refusals = failed(asked, features)
             others = [other for other in near if other.entry.answer_id != one.entry.answer_id]
             margin = one.similarity - (others[0].similarity if others else NEAR)
             judged = self._judge(place, one, margin, refusals)
             if isinstance(judged.decision, Doubt) and place.open_class.state.cut is not None:
                 judged = await self._verified(place, judged, verify)
             return await self._decided(place, one, judged)
+        refused_by = () if first_refused is None else failed(asked, first_refused)
         return Looked(
             refused=f"guard:{','.join(refused_by)}",
             similarity=near[0].similarity,
@@ -184,7 +200,9 @@ class SemanticTier:
             margin=max(-0.2, margin),
             age_s=max(0.0, now - near.entry.created_at),
             aliases=len(known.aliases),
-            differences=pair_features(place.question.features, self._features(near.entry.text)),
+            differences=pair_features(
+                self._readings.of(place.question.text, place.question.words), self._readings.of(near.entry.text)
+            ),
             failed=refusals,
         )
         verdict = known.verdict_on(place.question_id)
@@ -241,6 +259,20 @@ class SemanticTier:
             await self.parts.index.remove(entry.tenant, entry.scope, (entry.entry_id,))
         except StoreUnavailable:
             return
+
+
+def _entry(place: Place, answer_id: str, answer: StoredAnswer) -> Entry:
+    return Entry(
+        entry_id=place.question_id,
+        answer_id=answer_id,
+        tenant=place.asked.route_class.facts.tenant,
+        scope=place.scope,
+        text=place.question.text,
+        vector=place.vector,
+        created_at=answer.created_at,
+        expires_at=answer.created_at + answer.ttl_s,
+        value=float(answer.cost_nanousd or 0),
+    )
 
 
 def question_id(scope: str, text: str) -> str:

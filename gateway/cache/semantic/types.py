@@ -6,9 +6,9 @@ No I/O, no decision: guards, the gate and the tier are files of their own (cache
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -20,16 +20,14 @@ class EmbedderUnavailable(Exception):
     """The embedder did not answer in time or at all; the tier is skipped for this request, and says so."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embedded:
+class Embedded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A text as a vector; `tokens` counts what the embedder read, special tokens included."""
 
     vector: Vector
     tokens: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TooLong:
+class TooLong(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The text is longer than the embedder's window: it is never truncated, so it has no vector."""
 
     tokens: int
@@ -53,8 +51,7 @@ class Embedder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One question that an answer object answers: the first one asked, or an alias learnt later.
 
     `scope` is the hard partition (hexadecimal), `answer_id` the exact tier's key of the answer object. Times are Unix
@@ -72,8 +69,7 @@ class Entry:
     value: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbour:
+class Neighbour(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry near a question; `similarity` is the cosine, 1 for the same direction (higher is closer)."""
 
     entry: Entry
@@ -87,8 +83,11 @@ class Index(Protocol):
         """Return up to `k` living entries of exactly this tenant and scope, highest cosine first."""
         ...
 
-    async def add(self, entry: Entry) -> None:
-        """Add or replace by entry_id; other workers learn of it within a second."""
+    async def add(self, *entries: Entry) -> None:
+        """Add or replace by entry_id, in one round trip; other workers learn of it within a second.
+
+        After StoreUnavailable some may have been added.
+        """
         ...
 
     async def remove(self, tenant: str, scope: str, entry_ids: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ No I/O, no state, no vectors: similarity is the index's business, and the bound 
 
 from gateway.cache.semantic.guards.features import Features, features_of
 from gateway.cache.semantic.guards.pair import PAIR_FEATURES, Rarity, listed_rarity, pair_features
-from gateway.cache.semantic.guards.table import GUARD_VERSION, GUARDS, VERIFIABLE, failed
+from gateway.cache.semantic.guards.table import GUARD_VERSION, GUARDS, VERIFIABLE, failed, fails_any
 
 __all__ = [
     "GUARDS",
@@ -15,6 +15,7 @@ __all__ = [
     "Features",
     "Rarity",
     "failed",
+    "fails_any",
     "features_of",
     "listed_rarity",
     "pair_features",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from gateway.cache.semantic.guards.lemma import lemma_of
@@ -52,8 +53,12 @@ def read(words: Sequence[str]) -> Form:
     if kind == "way":
         kind = "how"
     tense = "past" if not _PAST.isdisjoint(words) else "future" if not _FUTURE.isdisjoint(words) else "present"
-    forms = frozenset(form for word in words if (form := _FORMS.get(word) or _FORMS.get(lemma_of(word))))
-    return kind, tense, forms
+    return kind, tense, frozenset(filter(None, map(_form_of, words)))
+
+
+@lru_cache(maxsize=32768)
+def _form_of(word: str) -> str | None:
+    return _FORMS.get(word) or _FORMS.get(lemma_of(word))
 
 
 def same(asked: Form, stored: Form) -> bool:

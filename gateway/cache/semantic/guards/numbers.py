@@ -76,6 +76,11 @@ _UNITS: Final = heads(
 )
 _CURRENCY: Final = {"$": "dollar", "usd": "dollar", "€": "euro", "£": "gbp", "₹": "rupee", "rs": "rupee", "¥": "yen"}
 
+_FIRST: Final = frozenset(
+    (*_SMALL, *_TENS, *_SCALES, *_ORDINALS, *_MULTIPLES, *_WEEKDAYS, *_ROMAN, *_MONTHS, *_CURRENCY)
+)
+"""No number begins with another word, unless that ends in a digit."""
+
 Read = tuple[tuple[str, ...], tuple[str, ...]]
 """The numbers in order, and the words with each number and its unit drawn together into one of them (`#5 km`)."""
 
@@ -86,19 +91,26 @@ def read(words: Sequence[str]) -> Read:
     rest: list[str] = []
     at = 0
     while at < len(words):
+        word = words[at]
+        if word not in _FIRST and not word[-1].isdecimal():
+            rest.append(word)
+            at += 1
+            continue
         found, taken = _number_at(words, at)
         if found:
             numbers.append(found)
             rest.append("#" + found)
         else:
-            rest.append(words[at])
+            rest.append(word)
         at += taken
     return tuple(numbers), tuple(rest)
 
 
 def same(asked: tuple[str, ...], stored: tuple[str, ...]) -> bool:
     """Whether both hold the same multiset of numbers with their units."""
-    return asked == stored or sorted(asked) == sorted(stored)
+    if asked == stored:
+        return True
+    return len(asked) == len(stored) > 1 and sorted(asked) == sorted(stored)
 
 
 def _number_at(words: Sequence[str], at: int) -> tuple[str, int]:

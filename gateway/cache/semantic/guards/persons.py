@@ -29,6 +29,8 @@ _OWN: Final = frozenset(("1", "2"))
 
 def read(words: Sequence[str]) -> tuple[str, ...]:
     """Return the persons in order, each run once, or none but the third where only anyone is meant."""
+    if _PERSONS.keys().isdisjoint(words):
+        return ()
     persons: list[str] = []
     for at, word in enumerate(words):
         person = _PERSONS.get(word)

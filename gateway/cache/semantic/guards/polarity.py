@@ -55,6 +55,8 @@ Polarity = tuple[int, frozenset[str]]
 
 def read(words: Sequence[str], bases: Sequence[str]) -> Polarity:
     """Count the negators among `words`; `bases` are their compared forms."""
+    if _NEGATORS.isdisjoint(words):
+        return 0, frozenset(bases)
     count = sum(1 for at, word in enumerate(words) if word in _NEGATORS and not (at and (words[at - 1], word) in _TAGS))
     return count, frozenset(bases)
 

@@ -6,8 +6,9 @@ Joined names ("tea or coffee") may swap; a phrase behind the same preposition ma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from gateway.cache.semantic.guards.lexicon import FUNCTION, LIGHT
 from gateway.cache.semantic.guards.listing import listed
@@ -22,8 +23,7 @@ _NEAREST: Final = 2
 _JOINING: Final = frozenset(("and", "or", "vs"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roles:
+class Roles(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The content words in order; each word behind a preposition, with it; the words beside a joining word."""
 
     order: tuple[str, ...]

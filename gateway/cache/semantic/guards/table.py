@@ -6,6 +6,7 @@ No I/O, no state, no vectors: similarity is the index's business, and the bound 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from gateway.cache.semantic.guards import content, form, numbers, persons, polarity, roles
@@ -89,6 +90,21 @@ VERIFIABLE: Final = frozenset(("wording", "tense"))
 
 The class's logistic on `pair_features` or a verifier decides there; every other refusal is final.
 """
+
+
+def fails_any(asked: Features, stored: Features, names: frozenset[str]) -> bool:
+    """Say whether a guard that `names` holds is among those that `failed` returns; asks no more than it takes."""
+    if asked is stored:
+        return False
+    for holds in _named(names):  # noqa: SIM110 - the first refuses most pairs: a generator costs more than it
+        if not holds(asked, stored):
+            return True
+    return False
+
+
+@lru_cache(maxsize=16)
+def _named(names: frozenset[str]) -> tuple[Guard, ...]:
+    return tuple(holds for name, holds in GUARDS if name in names)
 
 
 def failed(asked: Features, stored: Features) -> tuple[str, ...]:

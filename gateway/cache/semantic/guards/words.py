@@ -15,13 +15,13 @@ _LETTER: Final = (
     r"(?:[^\W\d_]|[\u0300-\u1fff\u2100-\u2bff\u2c00-\u2fff\u3040-\ud7ff\uf900-\ufaff\U00010000-\U0010ffff])"
 )
 _WORD: Final = re.compile(
-    r"(?P<number>(?<![\w)])-?\d+(?:[.,:]\d+)*|\d+(?:[.,:]\d+)*)"
+    r"(?<![\w)])-?\d+(?:[.,:]\d+)*|\d+(?:[.,:]\d+)*"
     r"|[a-z](?:\+\+|#)(?!\w)"
     rf"|{_LETTER}+(?:'{_LETTER}+)*"
     r"|[%$€£₹¥+*^=<>&#]"
 )
 _ASCII_WORD: Final = re.compile(
-    r"(?P<number>(?<![\w)])-?\d+(?:[.,:]\d+)*|\d+(?:[.,:]\d+)*)"
+    r"(?<![\w)])-?\d+(?:[.,:]\d+)*|\d+(?:[.,:]\d+)*"
     r"|[a-z](?:\+\+|#)(?!\w)"
     r"|[a-z]+(?:'[a-z]+)*"
     r"|[%$+*^=<>&#]"
@@ -83,22 +83,18 @@ def words_of(text: str) -> list[str]:
         plain, pattern = unicodedata.normalize("NFKC", text).translate(_QUOTES).casefold(), _WORD
     if "." in plain:
         plain = _INITIALS.sub(lambda found: found[0].replace(".", ""), plain)
+    found: list[str] = pattern.findall(plain)
+    if "'" not in plain and "," not in plain and _CONTRACTIONS.keys().isdisjoint(found):
+        return found
     words: list[str] = []
-    for found in pattern.finditer(plain):
-        word = found[0]
-        if found.lastgroup == "number":
-            words.append(_number(word))
+    for word in found:
+        if "," in word:  # of all that is found only numbers hold one
+            words.append(word.replace(",", "") if _THOUSANDS.fullmatch(word) else word.rstrip(","))
         elif "'" in word or word in _CONTRACTIONS:
             words.extend(_written_out(word))
         else:
             words.append(word)
     return words
-
-
-def _number(word: str) -> str:
-    if "," in word:
-        return word.replace(",", "") if _THOUSANDS.fullmatch(word) else word.rstrip(",")
-    return word
 
 
 def _written_out(word: str) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from typing import Final
 
 from gateway.cache.semantic.index.feed import Feed, Missed, Notice
 from gateway.cache.semantic.index.quota import Name, Quota
-from gateway.cache.semantic.index.records import PAGE, Records
+from gateway.cache.semantic.index.records import PAGE, Records, by_scope
 from gateway.cache.semantic.index.table import Table
+from gateway.cache.semantic.index.together import Together
 from gateway.cache.semantic.types import Entry, Neighbour, Vector
 from gateway.ports import Clock, StoreUnavailable
 from gateway.supervisor import Supervisor, SupervisorClosed
@@ -49,6 +50,7 @@ class Bounds:
 @dataclass(slots=True, kw_only=True)
 class _Scope:
     table: Table
+    together: Together
     filling: asyncio.Task[bool] | None = None
     sorting: asyncio.Task[None] | None = None
 
@@ -105,17 +107,18 @@ class LocalIndex:
         self._scopes.move_to_end((tenant, scope))
         if found.filling is not None and not await self._is_filled(found.filling):
             return ()
-        now = self._clock.now()
-        search = found.table.search(vector, now=now, k=k)
-        hits = await asyncio.to_thread(search) if found.table.is_large else search()
-        return found.table.neighbours(hits, now=now)
+        return await found.together.nearest(vector, k=k)
 
-    async def add(self, entry: Entry) -> None:
+    async def add(self, *entries: Entry) -> None:
         """Add or replace by entry_id; other workers learn of it within a second. Raises StoreUnavailable."""
-        telling = self._feed.telling("add", entry.tenant, entry.scope, (entry.entry_id,))
-        over = await self._records.put(entry, now=self._clock.now(), extra=(telling,))
-        self._take(entry)
-        self._forget(entry.tenant, entry.scope, over)
+        now = self._clock.now()
+        scopes = by_scope(entries, now=now)
+        telling = [self._feed.telling("add", *name, [one.entry_id for one in some]) for name, some in scopes.items()]
+        over = await self._records.put(entries, now=now, extra=telling)
+        for entry in entries:
+            self._take(entry)
+        for name, entry_ids in over.items():
+            self._forget(*name, entry_ids)
 
     async def remove(self, tenant: str, scope: str, entry_ids: Sequence[str]) -> None:
         """Remove entries; unknown ids are ignored. Raises StoreUnavailable, after which they are gone here at least."""
@@ -168,7 +171,8 @@ class LocalIndex:
 
     async def _open(self, tenant: str, scope: str) -> _Scope:
         await self._feed.begin()
-        opened = _Scope(table=Table(tenant, scope, self._dim))
+        table = Table(tenant, scope, self._dim)
+        opened = _Scope(table=table, together=Together(table, self._clock))
         try:
             opened.filling = self._supervisor.spawn(self._fill(opened), name="semantic index fill")
         except SupervisorClosed as error:

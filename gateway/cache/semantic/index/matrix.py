@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,10 +30,12 @@ PROBES: Final = 12
 ROUNDS: Final = 6
 SAMPLE_PER_CLUSTER: Final = 40
 _STEP: Final = 4096
+TOGETHER: Final = 4
+"""Fewer vectors are faster multiplied one by one."""
+Number = TypeVar("Number", np.float32, np.int64)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The rows nearest to a vector, nearest first, with copies of their vectors."""
 
     slots: Slots
@@ -124,17 +127,54 @@ class Clustered:
 
 def nearest(parts: Sequence[tuple[Matrix, Slots]], vector: Vector, *, ends: Ends, now: float, k: int) -> Found:
     """Return up to `k` living rows of `parts` (one at least) by their dot product with `vector`."""
-    products = np.concatenate([rows @ vector for rows, _ in parts])
-    slots = np.concatenate([slots for _, slots in parts])
+    slots = _joined([slots for _, slots in parts])
+    products = _joined([rows @ vector for rows, _ in parts])
     products[ends[slots] <= now] = -np.inf
-    best = np.argpartition(products, -k)[-k:] if len(products) > k else np.arange(len(products))
-    best = best[np.argsort(-products[best])]
-    best = best[products[best] > -np.inf]
-    starts = np.cumsum([0, *(len(rows) for rows, _ in parts)])
-    at = np.searchsorted(starts, best, side="right") - 1
-    vectors = [parts[part][0][row - starts[part]] for part, row in zip(at, best, strict=True)]
-    copied = np.array(vectors, np.float32).reshape(len(best), len(vector))
-    return Found(slots=slots[best], similarities=products[best], vectors=copied)
+    return _found(parts, products, slots, k=k)
+
+
+def nearest_all(
+    parts: Sequence[tuple[Matrix, Slots]], vectors: Sequence[Vector], *, ends: Ends, now: float, k: int
+) -> Sequence[Found]:
+    """Return what `nearest` does for each vector, to the last bits of the products: many at once take a fifth each."""
+    if len(vectors) < TOGETHER:
+        return [nearest(parts, vector, ends=ends, now=now, k=k) for vector in vectors]
+    slots, columns = _joined([slots for _, slots in parts]), np.array(vectors, np.float32).T
+    products = np.ascontiguousarray(_joined([rows @ columns for rows, _ in parts]).T)
+    products[:, ends[slots] <= now] = -np.inf
+    return [_found(parts, row, slots, k=k) for row in products]
+
+
+def _found(parts: Sequence[tuple[Matrix, Slots]], products: Matrix, slots: Slots, *, k: int) -> Found:
+    best = _best(products, k=k)
+    return Found(slots=slots[best], similarities=products[best], vectors=_rows_at(parts, best))
+
+
+def _joined(arrays: Sequence[npt.NDArray[Number]]) -> npt.NDArray[Number]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _rows_at(parts: Sequence[tuple[Matrix, Slots]], places: Slots) -> Matrix:
+    """Return copies of the rows at these places of all parts' rows in order."""
+    if len(parts) == 1:
+        return parts[0][0][places]
+    found = np.empty((len(places), parts[0][0].shape[1]), np.float32)
+    for number, place in enumerate(places.tolist()):
+        for rows, _ in parts:
+            if place < len(rows):
+                found[number] = rows[place]
+                break
+            place -= len(rows)
+    return found
+
+
+def _best(products: Matrix, *, k: int) -> Slots:
+    """Return the places of the `k` highest products above minus infinity, highest first."""
+    best = products.argpartition(-k)[-k:] if len(products) > k else np.arange(len(products))
+    highest = products[best]
+    order = (-highest).argsort()
+    best, highest = best[order], highest[order]
+    return best if not len(best) or highest[-1] > -np.inf else best[highest > -np.inf]
 
 
 def cluster(parts: Sequence[tuple[Matrix, Slots]], *, ends: Ends, now: float) -> Clustered | None:

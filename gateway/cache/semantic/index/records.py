@@ -5,7 +5,7 @@ Knows no vector search. All keys of a scope carry one hash tag, so they lie in o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 from urllib.parse import quote
 
@@ -20,17 +20,23 @@ PREFIX: Final = "foreword:semantic"
 PAGE: Final = 16
 """Entries read in one round trip: about 30 KB, parsed and taken in within half a millisecond."""
 _ADD: Final = """
-redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
-redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
-local last = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-for i = 2, #KEYS do redis.call('PEXPIREAT', KEYS[i], last) end
-local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[4], 'LIMIT', 0, 64)
-local over = redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[5])
-if #gone == 0 and over > 0 then return redis.call('ZRANGE', KEYS[2], 0, over - 1) end
+local count = (#ARGV - 2) / 3
+for i = 1, count do
+  redis.call('SET', KEYS[i + 1], ARGV[3 * i + 1], 'PXAT', ARGV[3 * i + 2])
+  redis.call('ZADD', KEYS[1], ARGV[3 * i + 2], ARGV[3 * i])
+end
+local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
+redis.call('PEXPIREAT', KEYS[1], last)
+for i = count + 2, #KEYS do redis.call('PEXPIREAT', KEYS[i], last) end
+local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 64)
+local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[2])
+if #gone == 0 and over > 0 then return redis.call('ZRANGE', KEYS[1], 0, over - 1) end
 return gone
 """
-"""Write an entry, list it by its end, let what belongs to the scope live as long as its last entry, and name what has
-ended or is too many."""
+"""Write entries of one scope, list them by their ends, let what belongs to the scope live as long as its last entry,
+and name what has ended or is too many."""
+Scope = tuple[str, str]
+"""Tenant and scope."""
 
 
 class Commands(Protocol):
@@ -97,6 +103,15 @@ def decode(entry_id: str, data: bytes) -> Entry | None:
     )
 
 
+def by_scope(entries: Sequence[Entry], *, now: float) -> dict[Scope, list[Entry]]:
+    """Return the entries that have not ended by `now` (Unix seconds), by tenant and scope."""
+    scopes: dict[Scope, list[Entry]] = {}
+    for entry in entries:
+        if entry.expires_at > now:
+            scopes.setdefault((entry.tenant, entry.scope), []).append(entry)
+    return scopes
+
+
 class Records:
     """The entries of all scopes in Redis; every method raises StoreUnavailable.
 
@@ -108,21 +123,39 @@ class Records:
         self._max_entries = max_entries
 
     async def put(
-        self, entry: Entry, *, now: float, extra: Sequence[Command] = (), beside: Sequence[str] = ()
-    ) -> Sequence[str]:
-        """Write an entry after running `extra` in the same round trip; return the ids that had to go or had ended.
+        self,
+        entries: Sequence[Entry],
+        *,
+        now: float,
+        extra: Sequence[Command] = (),
+        beside: Callable[[str, str], str] | None = None,
+    ) -> Mapping[Scope, Sequence[str]]:
+        """Write entries after running `extra` in the same round trip; return by scope the ids that went or had ended.
 
-        `beside` names keys of the scope that are to live as long as it does. `now` Unix seconds; of an entry that has
-        ended by then nothing is written or run."""
-        if entry.expires_at <= now:
-            return ()
-        keys = (entry_key(entry.tenant, entry.scope, entry.entry_id), _listing(entry.tenant, entry.scope), *beside)
-        numbers = (_ms(entry.expires_at), _ms(now), self._max_entries)
-        add: Command = ("EVAL", _ADD, len(keys), *keys, entry.entry_id, encode(entry), *numbers)
-        gone = [text(name) for name in elements((await self._store.run(*extra, add))[-1])]
-        if gone:
-            await self.remove(entry.tenant, entry.scope, gone)
-        return gone
+        `beside` names a key of each scope that is to live as long as it does. `now` Unix seconds; of entries that have
+        ended by then nothing is written, and where all have, nothing is run."""
+        scopes = by_scope(entries, now=now)
+        if not scopes:
+            return {}
+        adding = [self._adding(some, now=now, beside=beside) for some in scopes.values()]
+        replies = await self._store.run(*extra, *adding)
+        over = {}
+        for name, reply in zip(scopes, replies[len(extra) :], strict=True):
+            over[name] = [text(entry_id) for entry_id in elements(reply)]
+            if over[name]:
+                await self.remove(*name, over[name])
+        return over
+
+    def _adding(self, entries: Sequence[Entry], *, now: float, beside: Callable[[str, str], str] | None) -> Command:
+        tenant, scope = entries[0].tenant, entries[0].scope
+        start = base(tenant, scope)
+        keys = [f"{start}:ids", *(f"{start}:entry:{one.entry_id}" for one in entries)]
+        if beside is not None:
+            keys.append(beside(tenant, scope))
+        written: list[str | bytes | int] = []
+        for one in entries:
+            written += (one.entry_id, encode(one), _ms(one.expires_at))
+        return ("EVAL", _ADD, len(keys), *keys, _ms(now), self._max_entries, *written)
 
     async def get(self, tenant: str, scope: str, entry_ids: Sequence[str]) -> Sequence[Entry | None]:
         """Return each entry that is still there, in order; None for those that have ended or are not of this scope."""

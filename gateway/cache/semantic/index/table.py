@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from gateway.cache.semantic.index.matrix import Clustered, Ends, Flat, Found, cluster, nearest
+from gateway.cache.semantic.index.matrix import Clustered, Ends, Flat, Found, cluster, nearest, nearest_all
 from gateway.cache.semantic.types import Entry, Neighbour, Vector
 
 SORT_FROM: Final = 8192
@@ -104,13 +104,14 @@ class Table:
         """Return whether a search takes longer than an event loop should stand still."""
         return self._block is not None or len(self._tail) > IN_LOOP_ROWS
 
-    def search(self, vector: Vector, *, now: float, k: int) -> Callable[[], Found | None]:
-        """Return a search of what is here now, fit for any thread; its result is for `neighbours`."""
+    def search(self, vectors: Sequence[Vector], *, now: float, k: int) -> Callable[[], list[Found | None]]:
+        """Return a search of what is here now, fit for any thread; its results, one a vector, are for `neighbours`."""
         block, tail, ends = self._block, self._tail.parts(), self._ends
 
-        def work() -> Found | None:
-            parts = [*(block.parts(vector) if block is not None else ()), *tail]
-            return nearest(parts, vector, ends=ends, now=now, k=k) if parts else None
+        def work() -> list[Found | None]:
+            if block is not None:  # each looks into clusters of its own
+                return [nearest([*block.parts(one), *tail], one, ends=ends, now=now, k=k) for one in vectors]
+            return list(nearest_all(tail, vectors, ends=ends, now=now, k=k)) if tail else [None] * len(vectors)
 
         return work
 
@@ -119,8 +120,10 @@ class Table:
         if found is None:
             return ()
         living = []
-        for slot, similarity, vector in zip(found.slots, found.similarities, found.vectors, strict=True):
-            held = self._held.get(int(slot))
+        for slot, similarity, vector in zip(
+            found.slots.tolist(), found.similarities.tolist(), found.vectors, strict=True
+        ):
+            held = self._held.get(slot)
             if held is not None and held.expires_at > now:
                 entry = Entry(
                     entry_id=held.entry_id,
@@ -133,7 +136,7 @@ class Table:
                     expires_at=held.expires_at,
                     value=held.value,
                 )
-                living.append(Neighbour(entry=entry, similarity=min(1.0, float(similarity))))
+                living.append(Neighbour(entry=entry, similarity=min(1.0, similarity)))
         return living
 
     def wants_sorting(self, *, is_filling: bool) -> bool:

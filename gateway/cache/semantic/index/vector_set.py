@@ -52,16 +52,13 @@ class VectorSetIndex:
                 break
         return sorted(found, key=lambda one: -one.similarity)[:k]
 
-    async def add(self, entry: Entry) -> None:
+    async def add(self, *entries: Entry) -> None:
         """Add or replace by entry_id; every worker finds it at once. Raises StoreUnavailable."""
-        if entry.vector.shape != (self._dim,):
-            return
-        name = _set(entry.tenant, entry.scope)
-        data = np.ascontiguousarray(entry.vector, dtype="<f4").tobytes()
         now = self._clock.now()
-        extra: list[Command] = [("VADD", name, "FP32", data, entry.entry_id, "Q8")]
-        gone = await self._records.put(entry, now=now, extra=extra, beside=(name,))
-        await self._records.remove(entry.tenant, entry.scope, (), extra=_removing(entry.tenant, entry.scope, gone))
+        fitting = [one for one in entries if one.vector.shape == (self._dim,) and one.expires_at > now]
+        over = await self._records.put(fitting, now=now, extra=[_adding(one) for one in fitting], beside=_set)
+        for (tenant, scope), gone in over.items():
+            await self._records.remove(tenant, scope, (), extra=_removing(tenant, scope, gone))
 
     async def remove(self, tenant: str, scope: str, entry_ids: Sequence[str]) -> None:
         """Remove entries; unknown ids are ignored."""
@@ -88,6 +85,11 @@ class VectorSetIndex:
 
 def _set(tenant: str, scope: str) -> str:
     return f"{base(tenant, scope)}:vectors"
+
+
+def _adding(entry: Entry) -> Command:
+    data = np.ascontiguousarray(entry.vector, dtype="<f4").tobytes()
+    return ("VADD", _set(entry.tenant, entry.scope), "FP32", data, entry.entry_id, "Q8")
 
 
 def _removing(tenant: str, scope: str, names: Sequence[str]) -> Sequence[Command]:

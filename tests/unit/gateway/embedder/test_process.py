@@ -107,6 +107,36 @@ async def test_questions_of_many_at_once_share_runs_and_each_gets_its_own_answer
     assert len(encoder.batches) - 40 < 20
 
 
+class Counting(asyncio.Protocol):
+    """Greets as an embedder, answers nothing and keeps what each read brought."""
+
+    def __init__(self, greeting: Greeting) -> None:
+        self.reads: list[bytes] = []
+        self._greeting = greeting
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(self._greeting.pack())
+
+    def data_received(self, data: bytes) -> None:
+        self.reads.append(data)
+
+
+async def test_questions_of_one_turn_travel_together_and_time_out_each(path: Path) -> None:
+    greeting = _greeting(HashingEncoder())
+    heard = Counting(greeting)
+    server = await asyncio.get_running_loop().create_unix_server(lambda: heard, str(path))
+    async with server, _client(path, greeting, timeout_s=0.05) as client:
+        await _until(lambda: client.state == "up")
+        asked = [client.embed(f"question {number}") for number in range(MOST_SILENT - 2)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [str(one) for one in answers] == ["no vector within 50 ms"] * (MOST_SILENT - 2)
+        assert len(heard.reads) == 1
+        with pytest.raises(EmbedderUnavailable, match="no vector within"):  # the timer was set anew
+            await client.embed("one more")
+        assert len(heard.reads) == 2
+
+
 async def test_a_text_beyond_the_window_is_told_so_with_its_tokens(path: Path) -> None:
     encoder = Recording()
     async with _listening(encoder, path), _client(path, _greeting(encoder)) as client:

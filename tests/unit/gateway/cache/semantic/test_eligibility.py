@@ -142,7 +142,8 @@ def test_a_mention_that_the_route_normalises_is_no_part_of_the_question() -> Non
     assert found.text == TEXT
 
 
-_LITERALS = sorted(set(re.findall(r"[A-Za-z]+|[^\\w\\s]", eligibility._LIVE.pattern + eligibility._CODE.pattern)))
+_PATTERNS = eligibility._LIVE.pattern + eligibility._CODE.pattern + eligibility._MINE.pattern
+_LITERALS = sorted(set(re.findall(r"[A-Za-z]+|[^\\w\\s]", _PATTERNS)))
 _TEXTS = st.lists(
     st.sampled_from([*_LITERALS, " ", "  ", "\n", "\t", "(", "x", "1", "\u017f", "\u212a"]) | st.text(max_size=3)
 )
@@ -151,5 +152,7 @@ _TEXTS = st.lists(
 @given(pieces=_TEXTS, gap=st.sampled_from(["", " "]))
 def test_what_is_told_apart_quickly_is_never_what_the_patterns_would_find(pieces: list[str], gap: str) -> None:
     text = gap.join(pieces)
-    assert eligibility._may_be_live(text) or not eligibility._LIVE.search(text)
+    words = eligibility._plain_words(text)
+    assert eligibility._may_be_live(words) or not eligibility._LIVE.search(text)
+    assert eligibility._may_be_personal(text, words) or not eligibility._MINE.search(text)
     assert eligibility._may_be_code(text) or not eligibility._CODE.search(text)

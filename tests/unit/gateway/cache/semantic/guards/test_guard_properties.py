@@ -5,7 +5,17 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.cache.semantic.guards import GUARDS, PAIR_FEATURES, VERIFIABLE, failed, features_of, pair_features
+from gateway.cache.semantic.features import is_pair_refused, is_refused
+from gateway.cache.semantic.guards import (
+    GUARDS,
+    PAIR_FEATURES,
+    VERIFIABLE,
+    failed,
+    fails_any,
+    features_of,
+    pair_features,
+)
+from gateway.cache.semantic.guards.words import words_of
 
 NAMES = st.sampled_from(["Sparta", "Zanzibar", "Kepler", "Boeing", "Osaka", "Rutherford", "Quito", "Lovelace"])
 VERBS = st.sampled_from(["attack", "teach", "buy", "visit", "follow", "trust"])
@@ -27,6 +37,20 @@ def final(asked: str, stored: str) -> set[str]:
 @given(st.one_of(TEXT, questions()), st.one_of(TEXT, questions()))
 def test_guards_are_symmetric_and_never_fail_to_answer(one: str, other: str) -> None:
     assert failed(features_of(one), features_of(other)) == failed(features_of(other), features_of(one))
+
+
+@given(st.one_of(TEXT, questions()), st.one_of(TEXT, questions()))
+def test_asking_until_one_refuses_says_what_asking_all_says(one: str, other: str) -> None:
+    asked, stored = features_of(one), features_of(other)
+    refusals = failed(asked, stored)
+    assert is_pair_refused(asked, stored) == is_refused(refusals)
+    for name, _ in GUARDS:
+        assert fails_any(asked, stored, frozenset((name,))) == (name in refusals)
+
+
+@given(st.one_of(TEXT, questions()))
+def test_words_that_were_read_before_need_not_be_read_again(text: str) -> None:
+    assert features_of(text, tuple(words_of(text))) == features_of(text)
 
 
 @given(st.one_of(TEXT, questions()))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from itertools import count
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from gateway.cache.semantic.index.feed import Feed, Missed
 from gateway.cache.semantic.index.local import ALONE_LIMIT_S, Bounds, LocalIndex
-from gateway.cache.semantic.index.matrix import Flat, cluster, nearest
+from gateway.cache.semantic.index.matrix import Flat, cluster, nearest, nearest_all
 from gateway.cache.semantic.index.quota import Quota
 from gateway.cache.semantic.index.records import Records, decode, encode
-from gateway.cache.semantic.index.table import SORT_FROM, Table
+from gateway.cache.semantic.index.table import IN_LOOP_ROWS, SORT_FROM, Table
+from gateway.cache.semantic.index.together import AT_ONCE, Together
 from gateway.cache.semantic.types import Entry, Vector
 from gateway.clock import SystemClock
 from gateway.ports import StoreUnavailable
@@ -223,7 +224,7 @@ def test_what_comes_and_goes_while_rows_are_sorted_is_neither_lost_nor_brought_b
     assert table.is_large
 
     def first(row: int) -> list[str]:
-        found = table.search(rows[row], now=1.0, k=3)()
+        found = table.search([rows[row]], now=1.0, k=3)()[0]
         return [one.entry.entry_id for one in table.neighbours(found, now=1.0) if one.similarity > 0.99999]
 
     assert first(7) == []
@@ -239,9 +240,43 @@ def test_a_search_begun_before_a_removal_does_not_find_what_was_removed() -> Non
     table, rows = Table("t", "a1", DIM), _rows(10)
     for number in range(10):
         table.add(_entry(str(number), rows[number]))
-    found = table.search(rows[4], now=1.0, k=2)()
+    found = table.search([rows[4]], now=1.0, k=2)()[0]
     table.remove("4")
     assert "4" not in {one.entry.entry_id for one in table.neighbours(found, now=1.0)}
+
+
+@pytest.mark.parametrize("vectors", [1, 3, 4, 17])
+@pytest.mark.parametrize("rows", [1, 5, 40, 1024, 2500])
+def test_many_vectors_find_together_what_each_finds_alone(rows: int, vectors: int) -> None:
+    made, asked, flat = _rows(rows), _rows(vectors, seed=1), Flat(DIM)
+    for slot, row in enumerate(made):
+        flat.append(row, slot)
+    ends = np.where(np.arange(rows) % 7 == 3, 0.5, 9.0)
+
+    together = nearest_all(flat.parts(), list(asked), ends=ends, now=1.0, k=8)
+    for vector, found in zip(asked, together, strict=True):
+        alone = nearest(flat.parts(), vector, ends=ends, now=1.0, k=8)
+        assert np.allclose(found.similarities, alone.similarities, atol=1e-5)
+        assert np.array_equal(found.slots, alone.slots)
+        assert np.array_equal(found.vectors, made[found.slots])
+        assert all(ends[slot] > 1.0 for slot in found.slots)
+        assert len(found.slots) == min(8, int((ends > 1.0).sum()))
+
+
+@pytest.mark.parametrize("rows", [40, IN_LOOP_ROWS + 40])
+async def test_questions_of_one_turn_each_get_their_own_answer_whoever_leaves(rows: int) -> None:
+    table, made = Table("t", "a1", DIM), _rows(rows)
+    for number in range(rows):
+        table.add(_entry(str(number), made[number]))
+    together = Together(table, Later())
+    asked = [together.nearest(made[number], k=1 + number % 3) for number in range(2 * AT_ONCE + 1)]
+    asked[2].cancel()
+    for number, future in enumerate(asked):
+        if number != 2:
+            found = await future
+            assert len(found) == 1 + number % 3
+            assert found[0].similarity == pytest.approx(1.0, abs=1e-5)
+            assert np.allclose(found[0].entry.vector, made[number], atol=1e-3)
 
 
 def test_clusters_find_near_neighbours_as_brute_force_does() -> None:
