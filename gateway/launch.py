@@ -101,8 +101,11 @@ class Launcher:
         """Begin the call, or join one that somebody began meanwhile. Raises RequestFailed; then, and on cancel, the
         lease is given up and nothing stays reserved."""
         try:
-            await self._find_warm(ask, trail)
-            hold = await self._hold(ask, trail, self.plan(ask, trail))
+            if trail.policy is not None and trail.policy.sticky != "none":
+                await self._find_warm(ask, trail)
+            plan = self.plan(ask, trail)
+            hold = self._at_hand(ask, trail, plan) if ask.warming is None else await self._pledge(ask, trail, plan)
+            hold = hold or await self._reserve(ask, trail, plan)
         except (RequestFailed, asyncio.CancelledError):
             self.give_up(lease)
             raise
@@ -124,33 +127,38 @@ class Launcher:
         if trail.sticky_key:
             trail.warm = await self._parts.stickiness.find(trail.sticky_key, tenant=ask.caller.tenant)
 
-    async def _hold(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
+    def _at_hand(self, ask: Ask, trail: Trail, plan: Plan) -> Hold | None:
+        """Reserve from what this worker has at hand; None: `_reserve` has to ask."""
+        policy, route_class = trail.policy, trail.route_class
+        if policy is None or route_class is None or not (policy.budgets or policy.rates):
+            return Hold(plan=plan)
+        spending = ask.spending or Spending()
+        key_id = ask.caller.key_id
+        return self._parts.desk.hold_at_hand(policy, route_class, plan, ask.request, key_id=key_id, spending=spending)
+
+    async def _reserve(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
         """Reserve what the call may cost; the plan may come back narrower. Raises RequestFailed."""
-        if ask.warming is None:
-            return await self._reserve(ask, trail, plan)
-        purse, most = (
-            ask.warming.purse,
-            bound_of(ask.request, trail, plan, catalogue=self._parts.deployments.catalogue()),
-        )
+        policy, route_class = trail.policy, trail.route_class
+        assert policy is not None  # or nothing would be reserved
+        assert route_class is not None
+        desk, key_id, spending = self._parts.desk, ask.caller.key_id, ask.spending or Spending()
+        hold = await desk.hold(policy, route_class, plan, ask.request, key_id=key_id, spending=spending)
+        trail.plan = hold.plan
+        return hold
+
+    async def _pledge(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
+        """Reserve for the warmer, from its purse as well. Raises RequestFailed."""
+        assert ask.warming is not None
+        purse = ask.warming.purse
+        most = bound_of(ask.request, trail, plan, catalogue=self._parts.deployments.catalogue())
         if most is None or not purse.take(most):
             raise http_failure(429, "more than this warm may cost", code="budget_exceeded")
         try:
-            hold = await self._reserve(ask, trail, plan)
+            hold = self._at_hand(ask, trail, plan) or await self._reserve(ask, trail, plan)
         except (RequestFailed, asyncio.CancelledError):
             purse.settle(most, 0)
             raise
         return msgspec.structs.replace(hold, pledged_nanousd=most)
-
-    async def _reserve(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
-        policy, route_class = trail.policy, trail.route_class
-        if policy is None or route_class is None or not (policy.budgets or policy.rates):
-            return Hold(plan=plan)
-        desk, request, key_id, spending = self._parts.desk, ask.request, ask.caller.key_id, ask.spending or Spending()
-        hold = desk.hold_at_hand(policy, route_class, plan, request, key_id=key_id, spending=spending)
-        if hold is None:
-            hold = await desk.hold(policy, route_class, plan, request, key_id=key_id, spending=spending)
-        trail.plan = hold.plan
-        return hold
 
     def _start(self, ask: Ask, trail: Trail, lease: Lease | None, hold: Hold) -> Flight:
         plan = hold.plan

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.dollars import usd
+
 Left = tuple[str, int, float]
 """Of a limit: itself as text, what remains of it, the Unix time when it is reset."""
 
@@ -41,14 +43,6 @@ class Spending(msgspec.Struct, eq=False):
         if (left := self.budget_remaining_nanousd) is not None:
             named["x-foreword-budget-remaining-usd"] = usd(left)
         return named
-
-
-def usd(nanousd: int) -> str:
-    """Return nano-dollars, at least 0, as a decimal string of dollars, exactly."""
-    digits = str(nanousd)
-    if len(digits) < 10:
-        digits = digits.zfill(10)
-    return digits[:-9] + "." + digits[-9:]
 
 
 def _wait(left_s: float) -> str:

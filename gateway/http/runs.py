@@ -9,10 +9,11 @@ import orjson
 from aiohttp import web
 
 from gateway.cache.codec import DONE, disassemble, event
+from gateway.dollars import usd
 from gateway.errors import RequestFailed, http_failure
 from gateway.http.ready import event_stream
 from gateway.http.state import REQUEST_ID, Services
-from gateway.http.wire import cache_control_of, deadline_of, session_of, tags_of, traceparent_of, usd
+from gateway.http.wire import cache_control_of, deadline_of, session_of, tags_of, traceparent_of
 from gateway.interactions import Interaction
 from gateway.keys import Caller
 from gateway.pipelines.report import PipelineReport

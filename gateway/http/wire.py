@@ -13,6 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.cache.recall import Recalled
+from gateway.dollars import usd
 from gateway.errors import from_bad_request, http_failure
 from gateway.http.state import REQUEST_ID, SPENDING, Services
 from gateway.keys import Caller
@@ -177,11 +178,6 @@ _NO_WISHES: Final = CacheControl()
 def _directives(header: str) -> dict[str, str]:
     pairs = (part.strip().lower().partition("=") for part in header.split(","))
     return {name.strip(): value.strip().strip('"') for name, _, value in pairs if name}
-
-
-def usd(nanousd: int) -> str:
-    """Return nano-dollars as a decimal string of dollars, exactly."""
-    return f"{nanousd // 1_000_000_000}.{nanousd % 1_000_000_000:09d}"
 
 
 def answer_lines(trail: Trail, *, now_s: float) -> list[str]:

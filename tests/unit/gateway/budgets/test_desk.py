@@ -14,7 +14,8 @@ from gateway.budgets.books import Budgets
 from gateway.budgets.desk import Desk, Hold
 from gateway.budgets.meters import Who
 from gateway.budgets.pool import Reservation
-from gateway.budgets.spending import Spending, usd
+from gateway.budgets.spending import Spending
+from gateway.dollars import usd
 from gateway.waiting import Command
 from policies.decide import choose, match
 from policies.model import Plan, Policy, RouteClass, View
