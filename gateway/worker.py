@@ -44,7 +44,7 @@ POLICY_POLL_S: Final = 1.0
 KEEPALIVE_S: Final = 75.0
 CLOSE_S: Final = 5.0
 LOOK_ROUND_S: Final = 0.05
-YOUNG_OBJECTS: Final = 10_000
+YOUNG_OBJECTS: Final = 4_000
 """A collection looks at so many at most, mostly: half a millisecond."""
 
 log = structlog.get_logger()
