@@ -19,6 +19,7 @@ from gateway.http.state import REQUEST_ID, SPENDING, Services
 from gateway.keys import Caller
 from gateway.trail import Ask, CacheControl, Trail
 from policies.model import Dialect
+from router.arrived import at_hand
 from router.facts import BadRequest, read_request
 from router.types import ChatRequest
 
@@ -45,6 +46,8 @@ async def read_body(request: web.Request, services: Services) -> bytes:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise http_failure(400, "Content-Encoding: send the body as it is (identity)", code="unsupported_encoding")
     content = request.content
+    if (body := at_hand(content)) is not None and len(body) <= limit:
+        return body
     if content.is_eof() and content.exception() is None:
         body = content.read_nowait()
         if len(body) > limit:

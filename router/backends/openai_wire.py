@@ -13,6 +13,7 @@ from typing import Self
 import aiohttp
 
 from policies.model import Dialect
+from router.arrived import at_hand
 from router.errors import ErrorKind, ProviderError
 from router.provider_errors import error_of_response
 from router.provider_link import Answer, ProviderLink, Target
@@ -161,8 +162,8 @@ async def _refuse(response: Answer, deployment: Deployment) -> None:
 async def _read(response: Answer, deployment: Deployment, max_bytes: int, *, cut_off: bool = False) -> bytes:
     """Read a body of at most `max_bytes`; more is cut off or refused. Raises ProviderError."""
     content = response.content
-    if content.is_eof() and content.exception() is None and content.total_bytes <= max_bytes:
-        return content.read_nowait()  # it came with its head, as small ones do
+    if (body := at_hand(content)) is not None and len(body) <= max_bytes:
+        return body
     parts: list[bytes] = []
     size = 0
     try:
