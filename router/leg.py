@@ -89,7 +89,11 @@ class Leg:
         if self.is_at_end or self._reader.error is not None:
             self.end()
             return b""
-        events = await self._read_chunk()
+        assert self._chunks is not None
+        try:
+            events = self._reader.feed(await anext(self._chunks))
+        except (StopAsyncIteration, ProviderError) as error:
+            events = self._last_events(error)
         self.is_at_end = self._has_ended or self._reader.is_done
         if not events and (self.is_at_end or self._reader.error is not None):
             self.end()
@@ -112,8 +116,12 @@ class Leg:
 
     async def drain(self) -> None:
         """Read to the end of the body, so that the connection can serve again; what comes is ignored."""
+        assert self._chunks is not None
         while not self._has_ended:
-            await self._read_chunk()
+            try:
+                self._reader.feed(await anext(self._chunks))
+            except (StopAsyncIteration, ProviderError) as error:
+                self._last_events(error)
 
     def hold(self, events: bytes) -> None:
         """Keep events until the client may see them."""
@@ -123,6 +131,8 @@ class Leg:
 
     def take_held(self) -> bytes:
         """Return everything held, once."""
+        if not self._held:
+            return b""
         held = b"".join(self._held)
         self._held.clear()
         return held
@@ -226,18 +236,14 @@ class Leg:
     def finish_reasons(self) -> tuple[str, ...]:
         return self._facts.finish_reasons if self._facts else self._reader.finish_reasons
 
-    async def _read_chunk(self) -> bytes:
-        assert self._chunks is not None
-        try:
-            return self._reader.feed(await anext(self._chunks))
-        except StopAsyncIteration:
-            self._has_ended = True
+    def _last_events(self, end: StopAsyncIteration | ProviderError) -> bytes:
+        """Return what is left where the stream has ended. Raises `end` where it broke off before all had been said."""
+        self._has_ended = True
+        if isinstance(end, StopAsyncIteration):
             return self._reader.end()
-        except ProviderError:
-            self._has_ended = True
-            if self.is_finished or self._reader.is_done:  # it broke off after all had been said
-                return b""
-            raise
+        if self.is_finished or self._reader.is_done:
+            return b""
+        raise end
 
 
 def _choices(request: ChatRequest) -> int:

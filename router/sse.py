@@ -198,7 +198,8 @@ class StreamReader:
             for name, value in choice.delta.items():
                 if value and name != "role":
                     self.has_token = True
-                    self.output_bytes += text_bytes(value)
+                    is_ascii = isinstance(value, str) and value.isascii()
+                    self.output_bytes += len(str(value)) if is_ascii else text_bytes(value)
                     if self._text is not None and name not in THOUGHTS:
                         self._keep(choice.index, name, value)
 

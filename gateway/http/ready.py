@@ -82,8 +82,10 @@ class EventStream(_Own):
         self._is_begun = False
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send a block, the first one with the head."""
-        await self._send(self._framed(bytes(data)))
+        """Send a block, the first one with the head. Raises ConnectionError where the client has gone."""
+        writer = self._payload_writer
+        assert writer is not None
+        await writer.write(self._framed(bytes(data)))
 
     async def write_eof(self, data: bytes = b"") -> None:
         """End the stream, with a last block."""

@@ -26,7 +26,10 @@ async def send_events(
             await response.prepare(request)
             await _send(response, first)
             async for block in source:
-                await _send(response, block)
+                if block.endswith(DONE):
+                    await _send(response, block)
+                else:
+                    await response.write(block)
             await response.write_eof()
         except ConnectionError:
             # Gone between two writes; aclosing tells the source, nothing is left to answer.
