@@ -55,7 +55,12 @@ class Together:
         vectors, k = [one.vector for one in asked], max(one.k for one in asked)
         work = self._table.search(vectors, now=self._clock.now(), k=k)
         if not self._table.is_large:
-            self._answer(asked, work())
+            try:
+                found = work()
+            except Exception as error:  # raised where they wait, as a thread's is
+                self._fail(asked, error)
+            else:
+                self._answer(asked, found)
             return
         searching = loop.run_in_executor(None, work)
         searching.add_done_callback(lambda done: self._end(asked, done))
@@ -68,7 +73,10 @@ class Together:
         error = done.exception()
         if error is None:
             self._answer(asked, done.result())
-            return
+        else:
+            self._fail(asked, error)
+
+    def _fail(self, asked: Sequence[_Asked], error: BaseException) -> None:
         for one in asked:
             if not one.found.done():
                 one.found.set_exception(error)

@@ -279,6 +279,18 @@ async def test_questions_of_one_turn_each_get_their_own_answer_whoever_leaves(ro
             assert np.allclose(found[0].entry.vector, made[number], atol=1e-3)
 
 
+@pytest.mark.parametrize("rows", [40, IN_LOOP_ROWS + 40])
+async def test_a_search_that_fails_is_heard_of_by_everybody_who_waits(rows: int) -> None:
+    table, made = Table("t", "a1", DIM), _rows(rows)
+    for number in range(rows):
+        table.add(_entry(str(number), made[number]))
+    together = Together(table, Later())
+    waiting = [together.nearest(np.ones(DIM + 1, np.float32), k=1) for _ in range(2)]
+    for future in waiting:
+        with pytest.raises(ValueError, match="mismatch"):
+            await asyncio.wait_for(future, 30)
+
+
 def test_clusters_find_near_neighbours_as_brute_force_does() -> None:
     rows, ends = _rows(20_000), np.full(20_000, 9.0)
     made = cluster([(rows, np.arange(20_000))], ends=ends, now=1.0)
