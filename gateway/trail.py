@@ -85,7 +85,7 @@ class Trail(msgspec.Struct, kw_only=True, eq=False):
     `vector` is the question's, where the cache has computed one; `waited_s`: seconds spent waiting for another worker's
     call for the same answer. `policy` is the version that serves this session, `arm` names it where a rollout has
     several. `looked` is what the semantic tier said, `made` the answer of this request's own call, where it may be told
-    again.
+    again, `told` the Outcome once it has been emitted.
     """
 
     ask: Ask
@@ -116,6 +116,7 @@ class Trail(msgspec.Struct, kw_only=True, eq=False):
     made: StoredAnswer | None = None
     journal: list[AttemptRecord] = []
     is_closed: bool = False
+    told: Outcome | None = None
 
     def note(self, found: object, *, cache: CacheStatus = "hit", tier: CacheTier | None = None) -> None:
         """Note what the tiers found: a Hit (`cache` and `tier` say of which kind), a Flight to join, else a miss."""
@@ -141,7 +142,7 @@ class Trail(msgspec.Struct, kw_only=True, eq=False):
 
     def attempts(self) -> tuple[AttemptRecord, ...]:
         """Attempts made for this request that have ended; the attempts of a call it joined are its leader's."""
-        return tuple(map(self._booked, self.journal))
+        return tuple(map(self._booked, self.journal)) if self.journal else ()
 
     def attempts_so_far(self) -> int:
         """How many attempts were made, the one that is answering now included."""
@@ -220,7 +221,8 @@ class Trail(msgspec.Struct, kw_only=True, eq=False):
             # Who asked first pays for the call; what it cost is known only when it has ended.
             flight.when_done(lambda: self.sink(self._outcome(result, status, failure, total_s)))
         else:
-            self.sink(self._outcome(result, status, failure, total_s))
+            self.told = self._outcome(result, status, failure, total_s)
+            self.sink(self.told)
 
     def _outcome(self, result: Result, status: int, failure: RequestFailed | None, total_s: float) -> Outcome:
         ask, route_class, plan, looked = self.ask, self.route_class, self.plan, self.looked
@@ -241,7 +243,7 @@ class Trail(msgspec.Struct, kw_only=True, eq=False):
             route_class.policy_version if route_class else "",
             route_class.route.name if route_class else "",
             plan.reason if plan else self.cache,
-            tuple(sorted(ask.tags)),
+            tuple(sorted(ask.tags)) if ask.tags else (),
             ask.request.requested_model,
             model,
             response_model,

@@ -188,22 +188,23 @@ def answer_lines(trail: Trail, *, now_s: float) -> list[str]:
 
     So is who answers where the head goes out with a heartbeat, before anybody has: the chunks name the model.
     """
-    ask, route_class, plan = trail.ask, trail.route_class, trail.plan
+    ask, route_class, plan, told = trail.ask, trail.route_class, trail.plan, trail.told
     lines = [
         f"x-request-id: {ask.request_id}",
         f"x-foreword-cache: {trail.cache}",
         f"Cache-Status: {_cache_status(trail)}",
-        f"x-foreword-attempts: {trail.attempts_so_far()}",
+        f"x-foreword-attempts: {trail.attempts_so_far() if told is None else len(told.attempts)}",
         f"x-foreword-reason: {trail.cache if plan is None else plan.reason}",
     ]
-    if not trail.is_unanswered:
+    if told is not None:
+        lines += _answered_lines(told.routed_model, told.provider, told.is_simulated, told.overhead_s)
+        lines += _cost_lines(told.cost_nanousd, told.saved_nanousd)
+    elif not trail.is_unanswered:
         model, provider, _, simulated, _ = trail.answered_by()
         overhead_s = max(0.0, now_s - ask.received_s - trail.provider_wait_s())
-        lines += (f"x-foreword-model: {model}", f"x-foreword-overhead-ms: {overhead_s * 1000:.3f}")
-        if simulated:
-            lines.append("x-foreword-simulated: 1")
-        if provider:
-            lines.append(f"x-foreword-provider: {provider}")
+        lines += _answered_lines(model, provider, simulated, overhead_s)
+        if trail.flight is None or trail.flight.finished is not None:
+            lines += _cost_lines(trail.cost_nanousd(), trail.saved_nanousd())
     if route_class is not None:
         lines.append(f"x-foreword-route: {route_class.route.name}")
         lines.append(f"x-foreword-policy: {route_class.policy}@{route_class.policy_version}")
@@ -213,12 +214,21 @@ def answer_lines(trail: Trail, *, now_s: float) -> list[str]:
         lines.append(f"x-foreword-similarity: {trail.looked.similarity:.4f}")
     if ask.spending is not None:
         lines += [f"{name}: {value}" for name, value in ask.spending.headers(now=trail.clock.now()).items()]
-    flight = trail.flight
-    if flight is None or flight.finished is not None:
-        cost = trail.cost_nanousd()
-        lines.append(f"x-foreword-cost-usd: {'unknown' if cost is None else usd(cost)}")
-        lines.append(f"x-foreword-saved-usd: {usd(trail.saved_nanousd())}")
     return lines
+
+
+def _answered_lines(model: str, provider: str, simulated: bool, overhead_s: float) -> list[str]:
+    lines = [f"x-foreword-model: {model}", f"x-foreword-overhead-ms: {overhead_s * 1000:.3f}"]
+    if simulated:
+        lines.append("x-foreword-simulated: 1")
+    if provider:
+        lines.append(f"x-foreword-provider: {provider}")
+    return lines
+
+
+def _cost_lines(cost_nanousd: int | None, saved_nanousd: int) -> tuple[str, str]:
+    cost = "unknown" if cost_nanousd is None else usd(cost_nanousd)
+    return f"x-foreword-cost-usd: {cost}", f"x-foreword-saved-usd: {usd(saved_nanousd)}"
 
 
 def _cache_status(trail: Trail) -> str:

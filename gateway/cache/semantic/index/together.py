@@ -57,7 +57,7 @@ class Together:
         if not self._table.is_large:
             try:
                 found = work()
-            except Exception as error:  # raised where they wait, as a thread's is
+            except Exception as error:  # noqa: BLE001 - raised where they wait, as a thread's is
                 self._fail(asked, error)
             else:
                 self._answer(asked, found)
