@@ -125,10 +125,13 @@ class Flow:
         if control.no_cache:
             _refuse_uncached(ask)
             return None
-        if self._may_wait(ask):
-            found = await self._find_or_claim(ask, trail.key, route_class)
+        found: Hit | Flight | Lease | Elsewhere | None
+        if (here := self._here(ask, trail.key)) is not None:
+            found = self._usable(here, route_class)
+        elif self._may_wait(ask):
+            found = await self._fetch_or_claim(ask, trail.key, route_class)
         else:
-            found = await self._find(ask, trail.key, route_class)
+            found = await self._fetch(ask, trail.key, route_class)
         trail.note(found)
         if found is None or isinstance(found, Lease):
             found = await self._look_near(ask, trail, route_class, found)
@@ -161,20 +164,19 @@ class Flow:
     async def _find(self, ask: Ask, key: str, route_class: RouteClass) -> Hit | Flight | None:
         """Look here, then in the shared store, for what this caller may have."""
         here = self._here(ask, key)
-        if here is not None:
-            return self._usable(here, route_class)
+        return self._usable(here, route_class) if here is not None else await self._fetch(ask, key, route_class)
+
+    async def _fetch(self, ask: Ask, key: str, route_class: RouteClass) -> Hit | Flight | None:
+        """Look in the shared store for what this caller may have."""
         max_age_s = ask.cache_control.max_age_s
         fetched = await self._parts.exact.fetch(key, tenant=ask.caller.tenant, max_age_s=max_age_s)
         # The same request may have been launched, even answered, while this one waited for the store.
         return self._usable(fetched if isinstance(fetched, Hit) else self._here(ask, key), route_class)
 
-    async def _find_or_claim(
+    async def _fetch_or_claim(
         self, ask: Ask, key: str, route_class: RouteClass
     ) -> Hit | Flight | Lease | Elsewhere | None:
-        """Look as `_find` does, and take the key's lease in the same round trip, for the case that nothing is found."""
-        here = self._here(ask, key)
-        if here is not None:
-            return self._usable(here, route_class)
+        """Look as `_fetch` does, and take the key's lease in the same trip, for the case that nothing is found."""
         parts, tenant = self._parts, ask.caller.tenant
         lease = parts.leases.draw(key, tenant=tenant)
         max_age_s = ask.cache_control.max_age_s

@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.budgets.meters import Who
 from gateway.budgets.spending import Spending
 from gateway.errors import overloaded
-from gateway.http.auth import caller_of
+from gateway.http.auth import caller_of, known_caller
 from gateway.http.state import CALLER_TENANT, SPENDING, Services
 from gateway.keys import Caller
 
@@ -26,7 +26,7 @@ class admitted:  # noqa: N801 - used as `async with admitted(...)`; contextlib's
 
     async def __aenter__(self) -> Caller:
         http, services = self._http, self._services
-        caller = await caller_of(http, services)
+        caller = known_caller(http, services) or await caller_of(http, services)
         http[CALLER_TENANT] = caller.tenant
         limit, open_by_key = services.settings.max_connections_per_key, services.open_by_key
         already_open = open_by_key.get(caller.key_id, 0)

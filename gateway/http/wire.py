@@ -28,6 +28,7 @@ _TAG: Final = re.compile(r"[A-Za-z0-9._-]{1,32}=[A-Za-z0-9._:/-]{1,64}")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _SESSION: Final = re.compile(r"[\x21-\x7e]{1,128}")
+_NO_TAGS: Final[frozenset[str]] = frozenset()
 MAX_TAGS: Final = 16
 MAX_DEADLINE_MS: Final = 86_400_000
 
@@ -38,6 +39,14 @@ def request_id_of(headers: Mapping[str, str], services: Services) -> str:
     return given if given is not None and _REQUEST_ID.fullmatch(given) else services.new_request_id()
 
 
+def body_at_hand(request: web.Request, services: Services) -> bytes | None:
+    """Return a body that came plain, whole and small, with its head; None: `read_body` has to look at it."""
+    body = at_hand(request.content)
+    if body is None or len(body) > services.settings.max_body_bytes or "Content-Encoding" in request.headers:
+        return None
+    return body
+
+
 async def read_body(request: web.Request, services: Services) -> bytes:
     """Return the whole body. Raises RequestFailed: 413 too large, 408 too slow, 400 encoded."""
     limit = services.settings.max_body_bytes
@@ -46,8 +55,6 @@ async def read_body(request: web.Request, services: Services) -> bytes:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise http_failure(400, "Content-Encoding: send the body as it is (identity)", code="unsupported_encoding")
     content = request.content
-    if (body := at_hand(content)) is not None and len(body) <= limit:
-        return body
     if content.is_eof() and content.exception() is None:
         body = content.read_nowait()
         if len(body) > limit:
@@ -101,11 +108,11 @@ def ask_for(
         request_id=http[REQUEST_ID],
         endpoint=endpoint,
         received_s=received_s,
-        session=session_of(headers),
-        tags=tags_of(headers),
+        session=session_of(headers) if "x-foreword-session" in headers else "",
+        tags=tags_of(headers) if "x-foreword-tags" in headers else _NO_TAGS,
         cache_control=cache_control_of(headers, request.document),
-        deadline_s=deadline_of(headers),
-        traceparent=traceparent_of(headers),
+        deadline_s=deadline_of(headers) if "x-foreword-deadline-ms" in headers else None,
+        traceparent=traceparent_of(headers) if "traceparent" in headers else None,
         spending=http.get(SPENDING),
         recalled=recalled,
     )

@@ -13,7 +13,6 @@ import msgspec
 from gateway.cache.semantic.types import Vector
 from gateway.knowledge.knowledge import Knowledge, LabelStore, Versions
 from gateway.knowledge.latencies import Latencies
-from gateway.outcome import Outcome
 from gateway.ports import Clock
 from policies.model import RouteClass, View
 
@@ -29,11 +28,6 @@ class Learning:
     def of(cls, store: LabelStore, clock: Clock, *, space: str, versions: Versions) -> Self:
         """Return one that knows nothing yet; `space` is the id of the embedder whose vectors it is given."""
         return cls(Knowledge(store, clock, space=space, versions=versions), Latencies(clock))
-
-    def record(self, outcome: Outcome) -> None:
-        """Learn from one ended request. No wait."""
-        self.latencies.record(outcome)
-        self.knowledge.record(outcome)
 
     def known(self, view: View, route_class: RouteClass, *, request_id: str, vector: Vector | None) -> View:
         """Return the view with what its route asks for: evidence for a floor, latencies where it bounds them."""

@@ -56,6 +56,7 @@ class SharedState:
         self._at = _START
         self._has_begun = False
         self._since_snapshot = 0
+        self._folding = asyncio.Lock()
         self.rules = rules
         self.state = begin(PRIOR)
 
@@ -72,9 +73,13 @@ class SharedState:
     async def refresh(self) -> int:
         """Fold what the log has had since the last time, and return how many events that were.
 
-        One call at a time. Raises StoreUnavailable, after which the state stands at what was folded so far; a cancelled
-        caller's page is still folded to its end, by its thread.
+        Two calls at once take turns, or each would fold what the other does. Raises StoreUnavailable, after which the
+        state stands at what was folded so far; a cancelled caller's page is still folded to its end, by its thread.
         """
+        async with self._folding:
+            return await self._refresh()
+
+    async def _refresh(self) -> int:
         if not self._has_begun or await self._has_missed_some():
             await self._begin_at_snapshot()
         folded = 0

@@ -3,6 +3,7 @@ loses."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
@@ -51,6 +52,16 @@ async def test_two_workers_fold_each_others_events_into_the_same_state(store: Re
     await other.refresh()
     assert one.state.totals.requests == 300
     assert encode_state(one.state) == encode_state(other.state)
+
+
+async def test_two_who_fold_at_once_fold_each_event_once(store: RedisStore, events: list[Event]) -> None:
+    of = name()
+    alone, asked_twice = SharedState(store, of, RULES), SharedState(store, of, RULES)
+    await alone.append(events)
+    await alone.refresh()
+    folded = await asyncio.gather(asked_twice.refresh(), asked_twice.refresh())
+    assert sum(folded) == len(events)
+    assert encode_state(asked_twice.state) == encode_state(alone.state)
 
 
 async def test_a_restarted_worker_knows_what_was_known(store: RedisStore, events: list[Event]) -> None:
