@@ -39,22 +39,16 @@ def request_id_of(headers: Mapping[str, str], services: Services) -> str:
     return given if given is not None and _REQUEST_ID.fullmatch(given) else services.new_request_id()
 
 
-def body_at_hand(request: web.Request, services: Services) -> bytes | None:
-    """Return a body that came plain, whole and small, with its head; None: `read_body` has to look at it."""
-    body = at_hand(request.content)
-    if body is None or len(body) > services.settings.max_body_bytes or "Content-Encoding" in request.headers:
-        return None
-    return body
-
-
 async def read_body(request: web.Request, services: Services) -> bytes:
     """Return the whole body. Raises RequestFailed: 413 too large, 408 too slow, 400 encoded."""
-    limit = services.settings.max_body_bytes
+    limit, content = services.settings.max_body_bytes, request.content
+    body = at_hand(content)
+    if body is not None and len(body) <= limit and "Content-Encoding" not in request.headers:
+        return body  # it came plain, whole and small, with its head, as nearly all do
     if request.content_length is not None and request.content_length > limit:
         raise http_failure(413, f"the body has {request.content_length} bytes, the most allowed is {limit}")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise http_failure(400, "Content-Encoding: send the body as it is (identity)", code="unsupported_encoding")
-    content = request.content
     if content.is_eof() and content.exception() is None:
         body = content.read_nowait()
         if len(body) > limit:

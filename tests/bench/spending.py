@@ -12,12 +12,12 @@ from gateway.budgets.books import Budgets
 from gateway.budgets.desk import Desk
 from gateway.budgets.meters import Who
 from gateway.budgets.spending import Spending
-from gateway.clock import SystemClock
 from gateway.waiting import Command
 from policies.decide import choose, match
 from policies.load import load_policy
 from policies.model import ModelCard, Plan, RequestFacts, View
 from router.types import ChatRequest, Usage
+from tests.clock import FakeClock
 
 LIMITED = """
 version: 1
@@ -47,7 +47,7 @@ class Granting:
 def spending_step(request: ChatRequest, facts: RequestFacts, card: ModelCard) -> Callable[[], object]:
     """Return the step: everything that limits add to one request, without I/O."""
     policy = load_policy(LIMITED, source="bench.yaml", groups=(card.group,))
-    catalogue, clock = {card.group: card}, SystemClock()
+    catalogue, clock = {card.group: card}, FakeClock()  # no minute, and no limit of one, may end in between
     route_class = match(policy, facts)
     plan = choose(route_class, View(catalogue=catalogue, draw=0.5))
     assert isinstance(plan, Plan)

@@ -8,7 +8,7 @@ from gateway.http.access import admitted
 from gateway.http.answers import deliver, dry_run
 from gateway.http.runs import run_as_model
 from gateway.http.state import SERVICES
-from gateway.http.wire import body_at_hand, read_ask, read_body
+from gateway.http.wire import read_ask, read_body
 from gateway.pipelines.spec import PIPELINE_MODEL_PREFIX
 
 
@@ -17,7 +17,7 @@ async def create(http: web.Request) -> web.StreamResponse:
     services = http.app[SERVICES]
     received_s = services.clock.monotonic()
     async with admitted(http, services) as caller:
-        body = body_at_hand(http, services) or await read_body(http, services)
+        body = await read_body(http, services)
         ask = read_ask(http, body, services, caller=caller, dialect="chat", received_s=received_s)
         if ask.request.requested_model.startswith(PIPELINE_MODEL_PREFIX):
             return await run_as_model(http, services, ask)
