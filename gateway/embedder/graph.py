@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, load_model, numpy_helper, save_model
-from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]  # it ships no types
 
+from gateway.embedder.onnx_runtime import quantise
 from gateway.embedder.weights import Shape, Tensors
 
 OPSET = 20
@@ -125,15 +125,7 @@ def quantised(model: ModelProto, folder: Path) -> ModelProto:
     """
     first, last = folder / "full.onnx", folder / "quantised.onnx"
     save_model(model, str(first))
-    quantize_dynamic(
-        str(first),
-        str(last),
-        op_types_to_quantize=["MatMul", "Attention"],
-        per_channel=True,
-        reduce_range=True,
-        weight_type=QuantType.QInt8,
-        extra_options={"DefaultTensorType": TensorProto.FLOAT},
-    )
+    quantise(first, last, default_type=TensorProto.FLOAT)
     return load_model(str(last))
 
 

@@ -1,6 +1,6 @@
 """all-MiniLM-L6-v2 in this process: texts to unit vectors, in batches, on one thread. No socket, no event loop.
 
-The only importer of onnxruntime and tokenizers. `encode` blocks for milliseconds: gateway.embedder.process runs it.
+The only importer of tokenizers. `encode` blocks for milliseconds: gateway.embedder.process runs it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime  # type: ignore[import-untyped]  # it ships no types
-from onnxruntime.capi import onnxruntime_pybind11_state as faults  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
 from gateway.cache.semantic.types import Embedded, TooLong
 from gateway.embedder.build import ensure
+from gateway.embedder.onnx_runtime import ERRORS, Session, open_session
 from gateway.embedder.weights import (
     WEIGHTS_FILE,
     Precision,
@@ -33,24 +32,13 @@ MOST_PADDING: Final = 1.25
 MOST_TOKENS: Final = 256
 """Largest rectangle of several texts: about 60 ms of one core. One text of the whole window fits."""
 
-_ORT_ERRORS = (
-    faults.Fail,
-    faults.InvalidArgument,
-    faults.InvalidGraph,
-    faults.InvalidProtobuf,
-    faults.NoSuchFile,
-    faults.NotImplemented,
-    faults.RuntimeException,
-)
 Run = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 class MiniLM:
     """The encoder. One caller at a time; `id` and `dim` as gateway.cache.semantic.types.Embedder has them."""
 
-    def __init__(
-        self, session: onnxruntime.InferenceSession, tokenizer: Tokenizer, shape: Shape, precision: Precision
-    ) -> None:
+    def __init__(self, session: Session, tokenizer: Tokenizer, shape: Shape, precision: Precision) -> None:
         self._session = session
         self._tokenizer = tokenizer
         self._shape = shape
@@ -135,16 +123,10 @@ def _rectangle(read: Sequence[Sequence[int]]) -> Run:
     return ids, mask
 
 
-def _open(file: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # an arena keeps the largest run's memory for good
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
+def _open(file: Path) -> Session:
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except _ORT_ERRORS as error:
+        return open_session(file)
+    except ERRORS as error:
         raise WeightsUnusable(
             f"{file}: onnxruntime cannot open it: {error}; delete it to have it built anew"
         ) from error

@@ -28,9 +28,9 @@ T = TypeVar("T")
 DOOR: Final = "router.litellm_door"
 WATCHED: Final = ("socket.", "subprocess.", "os.fork", "os.posix_spawn", "os.system", "_thread.start")
 # urllib3 binds a socket to ::1, and closes it, to find out whether there is IPv6; it never sends anything.
-STARTS_A_THREAD: Final = frozenset({"onnxruntime"})
-"""Libraries not loaded beforehand, because no process that forks may have them; who imports them shows a thread."""
 KNOWN: Final = ("urllib3/util/connection.py",)
+BY_ITS_DOOR: Final = frozenset({"onnxruntime"})
+"""Libraries not loaded beforehand, because their door must set their environment first."""
 
 
 class Result(TypedDict):
@@ -157,7 +157,7 @@ def main(root: Path, modules: Sequence[str]) -> None:
     files = [path for package in sorted(ours) for path in (root / package).rglob("*.py")]
     libraries = Result(needs_litellm=False, error=None, events=[], threads=1)
     for library in third_party(files, ours):
-        if library.partition(".")[0] in STARTS_A_THREAD:
+        if library.partition(".")[0] in BY_ITS_DOOR:
             continue
         found = alone(library, watch)
         libraries["events"] = [*libraries["events"], *found["events"]]
