@@ -139,7 +139,7 @@ class FlowAsker:
         except RequestFailed:
             return None
         if level == "prefix":
-            is_read = await read_run(interaction, wishes.flow) > 0
+            is_read = await read_run(interaction, wishes.flow, is_answered=wishes.is_answered) > 0
             return Warmed(key=interaction.key, cost_nanousd=0, is_kept=is_read, ttl_s=priced.quote.prefix_ttl_s)
         report = await interaction.whole()
         is_kept = report.status == "ok"

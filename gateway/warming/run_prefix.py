@@ -1,11 +1,12 @@
 """Has a provider read the prompts of a run without answering them, so that the run itself finds them in its cache.
 
-Of each step that needs no other, on each segment: what they share and what is their own. Stores nothing.
+Of each step that needs no other, on each segment whose answer is not stored: what they share and what is their own.
+Stores nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -16,6 +17,7 @@ from gateway.interactions import Interaction
 from gateway.part import Part
 from gateway.pipelines.ports import StepAnswer, StepAsk, StepError
 from gateway.pipelines.run import run_pipeline
+from gateway.ports import StoreUnavailable
 from gateway.semantic.again import answered
 from gateway.trail import Ask, CacheControl
 from gateway.warming.pricing import LEAST_PREFIX_TOKENS, Prefix, prefix_of
@@ -47,9 +49,10 @@ def prefix_of_run(parts: Iterable[Part], catalogue: Catalogue, *, warm_tier: str
     return Prefix(cost_nanousd=cost, saved_nanousd=saved, ttl_s=ttl_s)
 
 
-async def read_run(interaction: Interaction, flow: Flow) -> int:
-    """Ask for one token of every step that needs no other and is long enough; return how many prompts were read."""
-    reads = _Reads(interaction, flow)
+async def read_run(interaction: Interaction, flow: Flow, *, is_answered: Callable[[Ask], Awaitable[bool]]) -> int:
+    """Ask for one token of every step that needs no other, is long enough and has no answer yet; return how many were
+    read."""
+    reads = _Reads(interaction, flow, is_answered)
     await run_pipeline(interaction.request, ask=reads, clock=interaction.steps.clock)
     return reads.count
 
@@ -60,6 +63,7 @@ class _Reads:
 
     interaction: Interaction
     flow: Flow
+    is_answered: Callable[[Ask], Awaitable[bool]]
     count: int = 0
     bodies: set[bytes] = field(default_factory=set)
 
@@ -69,13 +73,17 @@ class _Reads:
             on_first_token()
         try:
             asked = steps.ask_of(ask, steps.clock.monotonic())
-        except BadRequest:
-            return StepAnswer(content=_READ)
+            if await self._is_worth_it(asked):
+                self.count += await answered(self.flow.run, _only_read(asked)) is not None
+        except (BadRequest, StoreUnavailable):
+            pass  # what cannot be asked, or is not known to be missing, is not read
+        return StepAnswer(content=_READ)
+
+    async def _is_worth_it(self, asked: Ask) -> bool:
         is_new = asked.request.body not in self.bodies
         self.bodies.add(asked.request.body)  # what is said twice in a transcript is read once
-        if is_new and self.flow.trail(asked).facts.input_tokens >= LEAST_PREFIX_TOKENS:
-            self.count += await answered(self.flow.run, _only_read(asked)) is not None
-        return StepAnswer(content=_READ)
+        is_long = self.flow.trail(asked).facts.input_tokens >= LEAST_PREFIX_TOKENS
+        return is_new and is_long and not await self.is_answered(asked)
 
 
 def _only_read(ask: Ask) -> Ask:

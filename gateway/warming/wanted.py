@@ -165,6 +165,17 @@ class Wishes:
         ask = self.ask(wish, warming)
         return None if ask is None else await self._price_chat(wish, ask, catalogue)
 
+    async def is_answered(self, ask: Ask) -> bool:
+        """Return whether the cache has an answer to it that is not to be made anew yet. Raises StoreUnavailable."""
+        trail = self.flow.trail(ask)
+        try:
+            self.flow.plan(ask, trail)
+        except RequestFailed:
+            return False
+        key = self.flow.key(ask, trail)
+        (answer,) = (await self.shelf.standing(ask.caller.tenant, (key,))).answers if key else (None,)
+        return not _is_missing(answer, now=self.clock.now())
+
     async def _price_chat(self, wish: Wish, ask: Ask, catalogue: Catalogue) -> Priced | None:
         trail = self.flow.trail(ask)
         try:
@@ -206,7 +217,7 @@ class Wishes:
         bound = bound_of_parts(missing or parts, catalogue, growth=growth, most_output=wish.most_output)
         if cost is None or bound is None:
             return None
-        prefix = prefix_of_run(parts, catalogue, warm_tier=wish.tier, marked=_MARKED)
+        prefix = prefix_of_run(missing or parts, catalogue, warm_tier=wish.tier, marked=_MARKED)
         sums = _Sums(key=key, cost=cost, bound_nanousd=bound, prefix=prefix, ttl_s=wish.kept.ttl_s)
         return _priced(wish, sums, standing, groups=tuple({part.model for part in parts}))
 
@@ -244,5 +255,9 @@ def _missing(parts: tuple[Part, ...], answers: tuple[StoredAnswer | None, ...], 
     return tuple(
         part
         for part, answer in zip(parts, answers or (None,) * len(parts), strict=True)
-        if answer is None or now - answer.created_at > FRESH_SHARE * answer.ttl_s
+        if _is_missing(answer, now=now)
     )
+
+
+def _is_missing(answer: StoredAnswer | None, *, now: float) -> bool:
+    return answer is None or now - answer.created_at > FRESH_SHARE * answer.ttl_s

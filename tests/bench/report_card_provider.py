@@ -132,10 +132,11 @@ class Provider:
         again = self.asked_before[what] = self.asked_before[what] + 1
         rng = random.Random(f"{self.seed} {what} {again}")
         pace = pace_of(model, rng=rng, scale=1 / self.compression, tier=tier)
-        text = self._said(document, random.Random(what))
+        text, is_cut = _cut(self._said(document, random.Random(what)), document)
         self.counts.calls[model] = self.counts.calls.get(model, 0) + 1
         self.counts.flex_calls += bool(tier)
-        return Answer(name=f"chatcmpl-card-{self.number}", model=model, tier=tier, text=text, pace=pace)
+        finish = "length" if is_cut else "stop"
+        return Answer(name=f"chatcmpl-card-{self.number}", model=model, tier=tier, text=text, finish=finish, pace=pace)
 
     async def _send(self, http: web.Request, document: Mapping[str, object], answer: Answer) -> web.StreamResponse:
         began_s = now()
@@ -155,7 +156,9 @@ class Provider:
             share = (at + 1) / len(pieces)
             await response.write(answer.event({"content": piece, **({"role": "assistant"} if at == 0 else {})}))
             await _until(began_s + answer.pace.first_token_s + share * tokens * answer.pace.token_gap_s)
-        await response.write(answer.event({}, finish="stop") + answer.event(None, usage=usage) + b"data: [DONE]\n\n")
+        await response.write(
+            answer.event({}, finish=answer.finish) + answer.event(None, usage=usage) + b"data: [DONE]\n\n"
+        )
         await response.write_eof()
         return response
 
@@ -191,6 +194,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     tier: str
     text: str
+    finish: str
     pace: Pace
 
     def _head(self, kind: str) -> dict[str, object]:
@@ -209,6 +213,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
         body = {**self._head("chat.completion.chunk"), "choices": choices, "usage": usage}
         return b"data: " + orjson.dumps(body) + b"\n\n"
+
+
+def _cut(text: str, document: Mapping[str, object]) -> tuple[str, bool]:
+    """Return no more of it than the request allows, and whether that is less: a prompt that is only to be read (the
+    warmer's prefix) takes one token."""
+    cap = document.get("max_completion_tokens") or document.get("max_tokens")
+    if not isinstance(cap, int) or asked.tokens_in(text) <= cap:
+        return text, False
+    return text[: 4 * cap], True
 
 
 async def _until(due_s: float) -> None:

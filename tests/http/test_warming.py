@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from gateway.cache.exact import store_key
 from gateway.errors import RequestFailed
 from gateway.purse import Purse
 from gateway.worker import refresh_policies
 from tests.http.conftest import StartGateway
-from tests.http.debating import debate, script
+from tests.http.debating import ANALYSIS, FALLACY, debate, said, script
 from tests.http.warming import MODELS, POLICY, Beside, warmer_beside
 from tests.provider import Reply
 from warmer.types import Known, Written
@@ -121,6 +122,30 @@ async def test_a_whole_run_is_warmed_and_the_next_one_costs_nothing(beside: Besi
     rerun = beside.gateway.outcomes[-1]
     assert (rerun.origin, rerun.cache, rerun.warmed_by) == ("user", "hit", "popularity")
     assert len(beside.gateway.provider.requests) == 2
+
+
+async def test_of_a_run_only_prompts_without_a_stored_answer_are_priced_and_read(beside: Beside) -> None:
+    gateway, usage = beside.gateway, {"prompt_tokens": 4_000, "completion_tokens": 4, "total_tokens": 4_004}
+    script(gateway, analysis=said(ANALYSIS, usage=usage), fallacy=said(FALLACY, usage=usage))
+    await debate(gateway, "".join(f"ANN: Trams of line {number} are quiet, everybody says.\n" for number in range(330)))
+    run = next(outcome for outcome in gateway.outcomes if outcome.endpoint == "pipeline")
+    steps = [one.cache_key for one in gateway.outcomes if one.endpoint == "pipeline-step"]
+    assert len(steps) == len(set(steps)) > 3
+    of_one = await _prefix_without(beside, run.cache_key, steps[:1])
+    of_two = await _prefix_without(beside, run.cache_key, steps[:2])
+    assert 0 < of_one[0] < of_two[0]
+    assert (of_one[1], of_two[1]) == (1, 2)
+
+
+async def _prefix_without(beside: Beside, run: str, keys: Sequence[str]) -> tuple[int, int]:
+    """Let these answers end; return what a prefix is said to save then, and how many prompts are read for it."""
+    gateway, known = beside.gateway, Known(key=run)
+    await beside.store.delete([store_key(key, tenant=gateway.tenant) for key in keys])
+    quote = await beside.quote(known)
+    assert quote is not None
+    gateway.provider.requests.clear()
+    assert await beside.warming.asker.warm(gateway.tenant, known, level="prefix", predictor="popularity") is not None
+    return quote.prefix_saved_nanousd, len(gateway.provider.requests)
 
 
 async def test_warming_switched_off_ends_a_call_in_the_air_and_lets_none_begin(beside: Beside, tmp_path: Path) -> None:
