@@ -42,6 +42,7 @@ from gateway.knowledge.learning import Learning
 from gateway.known_labels import known_labels
 from gateway.lane import Transition
 from gateway.ledger import Ledger
+from gateway.loads import Loads
 from gateway.logs import configure_logs, report_crash
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
@@ -130,6 +131,7 @@ def build(
         backends=backends,
         inflight=parts.inflight,
         hints=hints,
+        loads=Loads(_runner(store), attempts.traffic, deployments.usable, policies=book.current),
         semantic=semantic,
         watch=TrafficWatch(attempts.traffic, deployments.usable, metrics),
         spend=spend,
@@ -239,11 +241,15 @@ def _prices(deployments: LiteLLMDeployments) -> Mapping[str, Price | None]:
 def _spend_tasks(
     settings: Settings, store: RedisStore | MemoryStore, clock: SystemClock, book: PolicyBook, metrics: Metrics
 ) -> SpendTasks:
-    runner = store if isinstance(store, RedisStore) else NoRedis()
+    runner = _runner(store)
     rollouts = Rollouts(
         runner, clock, groups=book.groups, on_change=partial(_tell_rollout, metrics), switch_s=settings.policy_switch_s
     )
     return SpendTasks(budgets=Budgets(runner, clock), rollouts=rollouts, book=book)
+
+
+def _runner(store: RedisStore | MemoryStore) -> RedisStore | NoRedis:
+    return store if isinstance(store, RedisStore) else NoRedis()
 
 
 def _tell_rollout(metrics: Metrics, state: RolloutState) -> None:

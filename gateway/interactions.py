@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
 
 from gateway.cache.codec import usage_object
@@ -104,6 +105,12 @@ class Interactions:
         self._limits = limits
         self._sink = sink
         self.clock = clock
+
+    def through(self, flow: Flow) -> Interactions:
+        """Return the same, with steps that are asked through another flow."""
+        other = copy(self)
+        other._flow = flow
+        return other
 
     def names(self) -> tuple[str, ...]:
         """Return the pipelines' names, sorted."""

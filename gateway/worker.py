@@ -29,6 +29,7 @@ from gateway.job import RETIRE
 from gateway.knowledge.knowledge import POLL_S as LEARN_S
 from gateway.known_labels import known_labels
 from gateway.ledger import Ledger
+from gateway.loads import Loads
 from gateway.loop_lag import watch_loop_lag
 from gateway.parts import Parts
 from gateway.semantic.build import Semantic
@@ -62,6 +63,7 @@ class Worker:
     backends: dict[str, Backend]
     inflight: InFlight
     hints: SharedHints
+    loads: Loads
     semantic: Semantic
     watch: TrafficWatch
     spend: SpendTasks
@@ -124,6 +126,7 @@ async def begin(built: Worker) -> None:
     )
     built.supervisor.spawn(watch_loop_lag(services.metrics, services.clock), name="loop-lag")
     built.hints.start(built.supervisor)
+    built.loads.start(built.supervisor)
     await built.semantic.start(built.supervisor)
     built.supervisor.every(LOOK_S, built.watch.look, name="traffic-watch")
     built.supervisor.every(1.0, lambda: _count_dropped(built), name="ledger-dropped")

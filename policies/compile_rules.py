@@ -153,6 +153,7 @@ def warming_rules(spec: WarmingSpec | Literal[False]) -> WarmingRules | None:
         tier=spec.tier,
         wait_value_nanousd=nanousd(spec.wait_value_usd),
         holdout=spec.holdout,
+        max_in_flight=spec.max_in_flight,
     )
 
 

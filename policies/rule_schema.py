@@ -241,6 +241,11 @@ class WarmingSpec(Spec):
     holdout: Annotated[float, Field(ge=0, le=0.5)] = Field(
         default=0.05, description="share of keys never warmed, against which the gain is measured"
     )
+    max_in_flight: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="calls in flight to a model, users' in all processes too, at which no further warm begins: half of"
+        " what its provider takes at once, where you know that; null: half of what 429s have taught, or of 256",
+    )
 
 
 class VerifySpec(Spec):

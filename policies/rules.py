@@ -175,7 +175,8 @@ class AllowRules:
 class WarmingRules:
     """What the warmer may spend: the smaller of a sum a day and a share of the last 24 h of spend.
 
-    `wait_value_nanousd`: what a saved second of waiting is worth; 0 warms only where it saves money.
+    `wait_value_nanousd`: what a saved second of waiting is worth; 0 warms only where it saves money. `max_in_flight`:
+    calls to a model, users' too, at which no further warm begins; None: half of what its deployments take.
     """
 
     limit_nanousd_day: int
@@ -183,6 +184,7 @@ class WarmingRules:
     tier: PriceTier = "flex"
     wait_value_nanousd: int = 0
     holdout: float = 0.05
+    max_in_flight: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,9 +62,9 @@ class Asking(Generic[DebitT]):
         warmed = await self._asker.warm(
             learner.tenant, prediction.recipe, level=pick.choice.level, predictor=prediction.predictor
         )
-        cost = 0 if warmed is None else warmed.cost_nanousd
+        cost = warmed.cost_nanousd if isinstance(warmed, Warmed) else 0
         self._gate.settle(debit, cost)
         spent.settle(hour, bound_nanousd=bound, cost_nanousd=cost)
-        if warmed is None:
-            return Asked(priced=pick, result="not_asked")
+        if not isinstance(warmed, Warmed):
+            return Asked(priced=pick, result="not_asked" if warmed is None else "no_room")
         return Asked(priced=pick, result="warmed" if warmed.is_kept else "not_kept", warmed=warmed)

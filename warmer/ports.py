@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from warmer.types import (
+    Crowded,
     Entry,
     Event,
     Level,
@@ -66,7 +67,9 @@ class Asker(Protocol):
         """Return what it comes to; None where it may not be asked: its text is gone, or warming it is not allowed."""
         ...
 
-    async def warm(self, tenant: str, recipe: Recipe, *, level: Level, predictor: PredictorName) -> Warmed | None:
+    async def warm(
+        self, tenant: str, recipe: Recipe, *, level: Level, predictor: PredictorName
+    ) -> Warmed | Crowded | None:
         """Ask it, at lowest priority and the policy's tier, and have the answer kept; None where nobody was asked.
 
         On cancel the call is given up; what it cost so far is in its Outcome.

@@ -13,6 +13,8 @@ from warmer.types import Terms
 _DECLINED = 4096
 _DECLINED_S = 600.0
 _BRIEF_S = 60.0
+_CROWDED_S = 2.0
+_FINAL: frozenset[Result] = frozenset({"not_asked", "not_kept"})
 _LEAST_CHANCE = 0.02
 _SURER = 1.1
 """What is so much more probable than when it was declined is priced again at once."""
@@ -66,10 +68,10 @@ class Pricing:
         if len(self._declined) > _DECLINED:
             del self._declined[next(iter(self._declined))]
 
-    def put_off(self, learner: Learner, scored: Scored, now_s: float, *, is_brief: bool = False) -> None:
+    def put_off(self, learner: Learner, scored: Scored, now_s: float, *, why: Result) -> None:
         """Let what could not be asked, or was not kept, alone for a while; briefly where that may soon be different."""
-        until_s = now_s + (_BRIEF_S if is_brief else _DECLINED_S)
-        self.decline(learner.tenant, scored.target, until_s=until_s, probability=1.0)
+        span_s = _CROWDED_S if why == "no_room" else _DECLINED_S if why in _FINAL else _BRIEF_S
+        self.decline(learner.tenant, scored.target, until_s=now_s + span_s, probability=1.0)
 
 
 def considered_as(scored: Scored, result: Result, *, key: str, cost_nanousd: int = 0) -> Considered:

@@ -11,7 +11,8 @@ from warmer.types import Level, PredictorName, Recipe
 Result = Literal[
     "warmed",  # an answer, or a prefix, is in its cache now
     "not_kept",  # asked and paid, but nothing is kept
-    "not_asked",  # chosen, but nobody was asked: no room, or its text is gone
+    "not_asked",  # chosen, but nobody was asked: its text is gone, or somebody asks the same now
+    "no_room",  # chosen, but users have the places now; it is tried again soon
     "fresh",  # the cache has it
     "unknown",  # it cannot be priced: its text is gone, or warming it is not allowed
     "not_worth",  # its chance is too small for its price

@@ -147,6 +147,11 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Crowded:
+    """Nobody was asked: users have the places now. Soon there may be room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What a tenant's policy allows of warming: the rules of the same names in policies/rules.py WarmingRules.
 

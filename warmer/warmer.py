@@ -200,7 +200,7 @@ class Warmer(Generic[DebitT]):
         found, considered = await self._pricing.price(learner, terms, trials=trials, now_s=now_s)
         chosen = choose(learner, found, terms, now_s=now_s, salt=self._rules.salt)
         for one, result in chosen.left_out:
-            self._pricing.put_off(learner, one.scored, now_s, is_brief=True)
+            self._pricing.put_off(learner, one.scored, now_s, why=result)
             predictor = one.scored.prediction.predictor
             if not trials.is_warm(one.name, now_s) and not trials.is_watched(one.name, predictor, now_s):
                 self._tell(self._evaluation.start(one.trial("held" if result == "held_out" else "paper", now_s)))
@@ -234,7 +234,7 @@ class Warmer(Generic[DebitT]):
         key = one.quote.key
         if warmed is None:
             learner.judge(one.scored.prediction.predictor, one.choice.level).not_tried()
-            self._pricing.put_off(learner, one.scored, now_s, is_brief=asked.result != "not_asked")
+            self._pricing.put_off(learner, one.scored, now_s, why=asked.result)
             return considered_as(one.scored, asked.result, key=key)
         trial = one.trial("warm", now_s)
         trial.cost_nanousd = warmed.cost_nanousd
@@ -245,7 +245,7 @@ class Warmer(Generic[DebitT]):
             trial.real_until_s, trial.due_s = trial.until_s, min(trial.due_s, trial.until_s)
         else:
             trial.until_s = trial.real_until_s = trial.due_s = now_s
-            self._pricing.put_off(learner, one.scored, now_s)
+            self._pricing.put_off(learner, one.scored, now_s, why=asked.result)
         self._tell(self._evaluation.start(trial))
         if warmed.is_kept and one.choice.level == "answer":
             learner.keep(warmed.key, trial.until_s)

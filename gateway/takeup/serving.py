@@ -112,8 +112,8 @@ class Takeup:
         self._heard.clear()
 
     def heard(self, considered: Sequence[Considered]) -> None:
-        """Note what a step of the warmer came to."""
-        self._heard.extend(one for one in considered if isinstance(one.recipe, Known))
+        """Note what a step of the warmer came to; what there was no room for is not at its end."""
+        self._heard.extend(one for one in considered if isinstance(one.recipe, Known) and one.result != "no_room")
 
     async def look(self) -> None:
         """Write down what became of items, and hand the next ones over. Raises StoreUnavailable; nothing is lost."""

@@ -12,6 +12,7 @@ _RESULTS: Final[Mapping[Result, ItemResult]] = {
     "warmed": "answer",
     "not_kept": "error",
     "not_asked": "error",
+    "no_room": "too_late",  # where it is still so when it is wanted: before, it is tried again
     "fresh": "fresh",
     "unknown": "not_allowed",
     "not_worth": "not_worth",
@@ -23,7 +24,8 @@ _RESULTS: Final[Mapping[Result, ItemResult]] = {
 }
 _WORDS: Final[Mapping[Result | ItemResult, str]] = {
     "not_kept": "it was asked and paid, but its answer was not good enough to be kept",
-    "not_asked": "nobody was asked: somebody asks the same now, or providers fail or have no room for a warm",
+    "not_asked": "nobody was asked: somebody asks the same now, or its provider fails",
+    "no_room": "users had the places of its provider until it was wanted",
     "fresh": "the cache has the answer already",
     "unknown": "it cannot be priced: its model has no known price, or what it may cost has no bound",
     "not_worth": "it costs as much now as when it is asked, or too little of what is announced is asked; a policy that"

@@ -28,7 +28,7 @@ from gateway.warming.shelf import Shelf
 from gateway.warming.wanted import Priced, Wish, Wishes, grown
 from policies.book import PolicySet
 from policies.model import Catalogue
-from warmer.types import Known, Level, PredictorName, Quote, Recipe, Warmed
+from warmer.types import Crowded, Known, Level, PredictorName, Quote, Recipe, Warmed
 
 QUOTED: Final = 4096
 
@@ -71,7 +71,9 @@ class FlowAsker:
             self._quoted.popitem(last=False)
         return priced.quote
 
-    async def warm(self, tenant: str, recipe: Recipe, *, level: Level, predictor: PredictorName) -> Warmed | None:
+    async def warm(
+        self, tenant: str, recipe: Recipe, *, level: Level, predictor: PredictorName
+    ) -> Warmed | Crowded | None:
         """Ask it; None where nobody was asked. `stop_what_is_off` ends it early, with what it may have cost."""
         around, quoted = self._around, self._quoted.get((tenant, recipe))
         try:
@@ -81,8 +83,10 @@ class FlowAsker:
             return None
         if wish is None or priced is None or quoted is None or not self._is_still_wanted(quoted, priced, level):
             return None
-        if not around.room.has_room(priced.groups) or not around.may_spend():
+        if not around.may_spend():
             return None
+        if not await around.room.has_room(priced.groups, most=wish.rules.max_in_flight):
+            return Crowded()
         purse = Purse(left_nanousd=quoted.quote.bound_nanousd)
         warming, is_run = wish.warming(predictor, purse), wish.kept.kind == "run"
         act = self._run(wish, warming, priced, level) if is_run else self._chat(wish, warming, priced, level)

@@ -22,6 +22,7 @@ from gateway.warming.gate import BudgetGate
 from gateway.warming.history import LedgerHistory
 from gateway.warming.leader import LEASE_S, Leadership
 from gateway.warming.notes import RedisBookmark, RedisNotes
+from gateway.warming.patient import PatientFlow
 from gateway.warming.room import Room
 from gateway.warming.shelf import Shelf
 from gateway.warming.texts import Texts
@@ -94,18 +95,25 @@ def build_warming(built: Worker, store: RedisStore, *, pace: Pace | None = None,
 
 def _surroundings(built: Worker, shelf: Shelf, leadership: Leadership) -> Surroundings:
     services, settings = built.services, built.services.settings
+    room = Room(
+        traffic=built.watch.traffic,
+        deployments=lambda: services.deployments.usable,
+        loads=built.loads,
+        clock=built.parts.clock,
+    )
+    flow = PatientFlow(built.parts, room, shelf)
     nobody = LOOPBACK if settings.allow_unauthenticated_loopback else None
     return Surroundings(
         wishes=Wishes(
-            flow=services.flow,
-            interactions=services.interactions,
+            flow=flow,
+            interactions=services.interactions.through(flow),
             shelf=shelf,
             limits=services.limits,
             clock=services.clock,
         ),
         shelf=shelf,
         callers=Callers(services.keys, services.clock, without_key=nobody),
-        room=Room(traffic=built.watch.traffic, deployments=lambda: services.deployments.usable, clock=services.clock),
+        room=room,
         supervisor=built.supervisor,
         policies=services.book.current,
         catalogue=services.deployments.catalogue,

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from gateway.loads import LOADS
 from gateway.retained.kept import NOTES
 from gateway.stores.redis import RedisStore
 from gateway.warming.build import Warming, build_warming
 from gateway.warming.driver import Pace
 from gateway.warming.leader import LEADER
 from tests.http.running import Gateway
-from warmer.types import Known, Quote, Recipe, Warmed
+from warmer.types import Crowded, Known, Quote, Recipe, Warmed
 
 MODELS = """
 model_list:
@@ -48,7 +49,9 @@ class Beside:
         """Quote and ask, as the warmer does."""
         if await self.quote(recipe) is None:
             return None
-        return await self.warming.asker.warm(self.gateway.tenant, recipe, level="answer", predictor="popularity")
+        warmed = await self.warming.asker.warm(self.gateway.tenant, recipe, level="answer", predictor="popularity")
+        assert not isinstance(warmed, Crowded)
+        return warmed
 
     async def forget_answers(self) -> None:
         """Let every answer of the tenant end, here and in Redis; the requests beside them stay."""
@@ -70,7 +73,7 @@ async def warmer_beside(gateway: Gateway) -> AsyncIterator[Beside]:
     """Make one that leads; its tasks are not started."""
     store = gateway.worker.store
     assert isinstance(store, RedisStore)
-    await store.delete([LEADER, NOTES])
+    await store.delete([LEADER, NOTES, LOADS])
     async with another_warmer(gateway, store) as beside:
         assert await beside.warming.leadership.renew()
         yield beside

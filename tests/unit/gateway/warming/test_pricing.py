@@ -13,12 +13,9 @@ from gateway.retained.kept import Kept
 from gateway.warming.callers import Callers
 from gateway.warming.pricing import PREFIX_TTL_S, Prefix, bound_of_parts, cost_of, cost_of_parts, prefix_of, scaled
 from gateway.warming.recipes import prefix_only, unstreamed, written
-from gateway.warming.room import Room
 from policies.model import ModelCard
 from policies.prices import Price, Rates
-from router.attempts import Limits
-from router.traffic import Traffic
-from router.types import Deployment, Usage
+from router.types import Usage
 from tests.clock import FakeClock
 
 FLEX = Rates(input=500, cached_input=50, cache_write=600, output=1_000, reasoning=1_000)
@@ -161,21 +158,3 @@ async def test_a_key_may_no_more_than_then_and_no_more_than_now(
     clock.wind(1.1)
     await callers.of(a_kept({}))
     assert listed.calls == 2
-
-
-def test_there_is_room_only_below_half_of_a_well_deployments_limit() -> None:
-    deployment = Deployment(
-        id="d", group="small", provider="openai", model="m", backend="openai_wire", api_base="", secret="", price=None
-    )
-    traffic, clock = Traffic(Limits()), FakeClock()
-    room = Room(traffic=traffic, deployments=lambda: [deployment], clock=clock)
-    half = traffic.places.limit("d") // 2
-    answers = []
-    for _ in range(half):
-        answers.append(room.has_room(["small"]))
-        assert traffic.places.take("d")
-    assert all(answers)
-    assert not room.has_room(["small"])
-    traffic.places.release("d")
-    assert room.has_room(["small"])
-    assert not room.has_room(["small", "unknown"])
