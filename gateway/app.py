@@ -151,6 +151,7 @@ def _parts(
     spend, semantic = learnt.spend, learnt.semantic
     asides = Asides(budgets=spend.budgets, clock=clock, catalogue=deployments.catalogue, supervisor=around.supervisor)
     most, history_bytes = waits_of(settings).max_attempts, settings.max_answer_bytes
+    lease_wait_s = settings.lease_wait_s if settings.redis_url else 0.0
     return Parts(
         book=book,
         deployments=deployments,
@@ -164,7 +165,7 @@ def _parts(
         desk=Desk(spend.budgets, clock, catalogue=deployments.catalogue, max_attempts=most),
         exact=semantic.exact,
         inflight=InFlight(around.supervisor, history_bytes=history_bytes, heartbeat_s=settings.heartbeat_s),
-        leases=Leases(around.store, clock, wait_s=settings.lease_wait_s if settings.redis_url else 0.0),
+        leases=Leases(around.store, clock, wait_s=lease_wait_s, is_alone=settings.is_alone),
         semantic=semantic.hook,
         refresher=semantic.refresher,
         clock=clock,

@@ -128,7 +128,7 @@ class Flow:
         found: Hit | Flight | Lease | Elsewhere | None
         if (here := self._here(ask, trail.key)) is not None:
             found = self._usable(here, route_class)
-        elif self._may_wait(ask):
+        elif self._may_wait(ask, trail):
             found = await self._fetch_or_claim(ask, trail.key, route_class)
         else:
             found = await self._fetch(ask, trail.key, route_class)
@@ -200,13 +200,14 @@ class Flow:
             return found if may_serve(found.answer, route_class, self._parts.deployments.catalogue()) else None
         return found if found is not None and may_join(found, route_class) else None
 
-    def _may_wait(self, ask: Ask) -> bool:
+    def _may_wait(self, ask: Ask, trail: Trail) -> bool:
         """Whether the answer may come from another worker: streams are joined within a worker only."""
         control = ask.cache_control
         # Nobody may wait for what the warmer has made at a tier that is slower than theirs.
         is_slow = ask.warming is not None and bool(ask.warming.service_tier)
         is_shared = not control.no_store and not control.only_if_cached and not is_slow
-        return is_shared and not ask.request.stream and self._parts.leases.is_on
+        is_warmed = trail.policy is not None and trail.policy.warming is not None
+        return is_shared and not ask.request.stream and self._parts.leases.is_on(is_warmed=is_warmed)
 
     async def _wait_elsewhere(
         self, ask: Ask, trail: Trail, route_class: RouteClass, lease: Lease

@@ -119,9 +119,10 @@ class Settings(WaitSettings):
     ledger_max_bytes: Size = Field(ByteSize(1024**3), description="most that the ledger's files may take")
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     first_secret: SecretStr | None = Field(None, exclude=True, description="key of a gateway without any Redis")
+    is_alone: bool = Field(False, exclude=True, description="one worker on a Redis of its own")
 
 
-GIVEN_BY_CODE = frozenset({"environment", "first_secret"})
+GIVEN_BY_CODE = frozenset({"environment", "first_secret", "is_alone"})
 """Fields that are no setting: nobody can give them from outside."""
 NOT_FLAGS = GIVEN_BY_CODE | {"admin_key"}
 NAMES = frozenset(Settings.model_fields) - GIVEN_BY_CODE

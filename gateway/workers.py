@@ -143,9 +143,7 @@ def _adaptation(settings: Settings, redis: EmbeddedRedis | None) -> Callable[[Se
         return lambda given: given.model_copy(update=update)
 
     def adapt(given: Settings) -> Settings:
-        # One worker on a Redis of its own has nobody to wait for.
-        alone = {"lease_wait_s": 0.0} if given.workers == 1 else {}
-        return given.model_copy(update={"redis_url": redis.url, **alone})
+        return given.model_copy(update={"redis_url": redis.url, "is_alone": given.workers == 1})
 
     return adapt
 

@@ -13,7 +13,7 @@ from warmer.types import Terms
 _DECLINED = 4096
 _DECLINED_S = 600.0
 _BRIEF_S = 60.0
-_CROWDED_S = 2.0
+_CROWDED_S = 1.0
 _FINAL: frozenset[Result] = frozenset({"not_asked", "not_kept"})
 _LEAST_CHANCE = 0.02
 _SURER = 1.1

@@ -49,19 +49,22 @@ class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leases:
-    """Makes callers of one key wait for each other, up to `wait_s`; 0 lets nobody wait."""
+    """Makes callers of one key wait for each other, up to `wait_s`; 0 lets nobody wait.
 
-    def __init__(self, claims: Claims, clock: Clock, *, wait_s: float) -> None:
+    `is_alone`: no other worker has the same store, so that there is only a warmer's call to wait for, or to be seen by.
+    """
+
+    def __init__(self, claims: Claims, clock: Clock, *, wait_s: float, is_alone: bool = False) -> None:
         self._claims = claims
         self._clock = clock
         self._wait_s = wait_s
+        self._is_alone = is_alone
         self._owner = b""
         self._numbers = count()
 
-    @property
-    def is_on(self) -> bool:
-        """Whether anybody waits at all."""
-        return self._wait_s > 0
+    def is_on(self, *, is_warmed: bool) -> bool:
+        """Whether anybody waits at all; `is_warmed`: the policy lets the warmer ask, a process of its own."""
+        return self._wait_s > 0 and (is_warmed or not self._is_alone)
 
     def draw(self, key: str, *, tenant: str) -> Lease:
         """Return a lease of its own token, which nobody has claimed yet. A crashed holder's ends after `wait_s`."""

@@ -22,7 +22,7 @@ from gateway.semantic.again import answered
 from gateway.supervisor import Supervisor, SupervisorClosed
 from gateway.warming.callers import Callers
 from gateway.warming.recipes import read_body, written
-from gateway.warming.room import Room
+from gateway.warming.room import BRIEF_S, Room
 from gateway.warming.run_prefix import read_run
 from gateway.warming.shelf import Shelf
 from gateway.warming.wanted import Priced, Wish, Wishes, grown
@@ -76,17 +76,20 @@ class FlowAsker:
     ) -> Warmed | Crowded | None:
         """Ask it; None where nobody was asked. `stop_what_is_off` ends it early, with what it may have cost."""
         around, quoted = self._around, self._quoted.get((tenant, recipe))
+        rules = around.policies().for_tenant(tenant).warming
+        if quoted is None or rules is None:
+            return None
+        if not await around.room.comes(quoted.groups, most=rules.max_in_flight, at_most_s=BRIEF_S):
+            return Crowded()
         try:
             wish = await self._wish(tenant, recipe)
-            priced = None if wish is None or quoted is None else await self._price(wish)
+            priced = None if wish is None else await self._price(wish)
         except StoreUnavailable:
             return None
-        if wish is None or priced is None or quoted is None or not self._is_still_wanted(quoted, priced, level):
+        if wish is None or priced is None or not self._is_still_wanted(quoted, priced, level):
             return None
         if not around.may_spend():
             return None
-        if not await around.room.has_room(priced.groups, most=wish.rules.max_in_flight):
-            return Crowded()
         purse = Purse(left_nanousd=quoted.quote.bound_nanousd)
         warming, is_run = wish.warming(predictor, purse), wish.kept.kind == "run"
         act = self._run(wish, warming, priced, level) if is_run else self._chat(wish, warming, priced, level)

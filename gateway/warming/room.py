@@ -19,6 +19,8 @@ from router.types import Deployment
 
 LOOK_S: Final = 0.25
 """As often as the others tell."""
+BRIEF_S: Final = 2.0
+"""How long a warm of which nothing is paid yet waits for one."""
 PATIENCE_S: Final = 30.0
 """How long a call waits for a place: the others of its run have been paid, and nobody waits for it."""
 
@@ -59,16 +61,22 @@ class Room:
             return False
         return all(self._is_free(group, heard, most=most) for group in groups)
 
+    async def comes(self, groups: Collection[str], *, most: int | None, at_most_s: float) -> bool:
+        """Wait for room for one more, `at_most_s`, and return whether there is."""
+        until_s = self.clock.monotonic() + at_most_s
+        while not await self.has_room(groups, most=most):
+            if self.clock.monotonic() >= until_s:
+                return False
+            await self.clock.sleep(LOOK_S)
+        return True
+
     @asynccontextmanager
     async def place(
         self, groups: Collection[str], *, most: int | None, at_most_s: float = PATIENCE_S
     ) -> AsyncIterator[None]:
         """Hold a place at each of these groups for the block, waiting for it. Raises NoRoom."""
-        until_s = self.clock.monotonic() + at_most_s
-        while not await self.has_room(groups, most=most):
-            if self.clock.monotonic() >= until_s:
-                raise NoRoom
-            await self.clock.sleep(LOOK_S)
+        if not await self.comes(groups, most=most, at_most_s=at_most_s):
+            raise NoRoom
         self.held.update(groups)  # nothing may be awaited between the look and this
         try:
             yield

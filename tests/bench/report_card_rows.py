@@ -22,7 +22,8 @@ models:
   small: {{group: {SMALL}, quality_prior: {{fallacy: 0.84, any: 0.93}}}}
   large: {{group: {MODEL}, reference: true, quality_prior: {{fallacy: 0.92, any: 0.95}}}}
 """
-WARMING = "warming: {limit_usd_day: 1000, max_share_of_spend: 0.5, tier: flex, holdout: 0.05}\n"
+WARMING = "warming: {limit_usd_day: 1000, max_share_of_spend: 0.5, tier: flex, holdout: 0.05, max_in_flight: 8}\n"
+"""Eight: half of what the provider takes at once where the rate is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,6 +133,22 @@ async def test_leaving_while_waiting_leaves_nothing_behind(pair: tuple[Gateway, 
     assert "provider-call" not in two.worker.supervisor.names
 
 
+@pytest.mark.parametrize(("warming", "is_claimed"), [("", False), ("warming: {limit_usd_day: 1}\n", True)])
+async def test_a_lone_worker_takes_a_lease_only_where_a_warmer_may_ask_the_same(
+    redis_url: str, tmp_path: Path, warming: str, is_claimed: bool
+) -> None:
+    settings: dict[str, str | bool] = {"lease_wait_s": WAIT_S, "is_alone": True}
+    policy = POLICY + warming
+    async with running_gateway(tmp_path / "one", redis_url, models=MODELS, policy=policy, settings=settings) as gateway:
+        gateway.provider.always("up-small", Reply(gate="answer"))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(gateway.chat("alone"))
+            await gateway.provider.wait_for_requests(1)
+            names = [name async for name in gateway.worker.store.scan(f"foreword:lease:{{{gateway.tenant}}}:")]
+            gateway.provider.open_gate("answer")
+    assert bool(names) == is_claimed
+
+
 async def test_a_wait_of_0_takes_no_lease(redis_url: str, tmp_path: Path) -> None:
     settings: dict[str, str | bool] = {"lease_wait_s": "0"}
     async with running_gateway(tmp_path / "one", redis_url, models=MODELS, policy=POLICY, settings=settings) as gateway:

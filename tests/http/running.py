@@ -20,7 +20,7 @@ from gateway.documents import read_documents
 from gateway.keys import CreatedKey
 from gateway.outcome import Outcome
 from gateway.ports import StoreUnavailable
-from gateway.settings import Settings, load_settings
+from gateway.settings import GIVEN_BY_CODE, Settings, load_settings
 from gateway.worker import Worker, drain, start
 from tests.provider import ScriptedProvider
 
@@ -96,7 +96,7 @@ def write_files(home: Path, provider: ScriptedProvider, models: str, policy: str
 
 
 def settings_for(home: Path, redis_url: str, changed: dict[str, str | bool]) -> Settings:
-    """Return the settings of a test's gateway; blocks."""
+    """Return the settings of a test's gateway, those too that code alone can give; blocks."""
     flags: dict[str, str | bool] = {
         "redis_url": redis_url,
         "policies": str(home),
@@ -106,7 +106,9 @@ def settings_for(home: Path, redis_url: str, changed: dict[str, str | bool]) -> 
         # Two cores run whole suites beside this: 50 ms would sometimes be the machine's fault, not Redis's.
         "redis_timeout_s": "2",
     }
-    return load_settings(flags={**flags, **changed}, environment={}).settings
+    by_code = {name: value for name, value in changed.items() if name in GIVEN_BY_CODE}
+    flags |= {name: value for name, value in changed.items() if name not in GIVEN_BY_CODE}
+    return load_settings(flags=flags, environment={}).settings.model_copy(update=by_code)
 
 
 async def _key(worker: Worker, tenant: str) -> CreatedKey:

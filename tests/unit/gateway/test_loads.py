@@ -11,6 +11,7 @@ from gateway.budgets.away import NoRedis
 from gateway.clock import SystemClock
 from gateway.loads import Load, Loads
 from gateway.ports import StoreUnavailable
+from gateway.redis_replies import integer
 from gateway.stores.redis import RedisStore
 from gateway.supervisor import Supervisor
 from policies.book import PolicySet
@@ -79,8 +80,9 @@ async def test_that_there_is_nothing_any_more_is_told_once_and_nothing_before(st
 
 async def test_who_has_ended_or_speaks_otherwise_is_forgotten(store: RedisStore, key: str) -> None:
     there = Loads(store, Traffic(Limits()), [DEPLOYMENT], policies=policies(ON), key=key)
-    [[now, _]] = await store.run(("TIME",))
-    long_ago, lately = int(now) - 60, int(now)
+    [now] = await store.run(("EVAL", "return tonumber(redis.call('TIME')[1])", 1, key))
+    lately = integer(now)
+    long_ago = lately - 60
     told = '[{"deployment_id":"d","in_flight":1,"waiting":0,"limit":9,"is_learnt":false}]'
     fields = ("gone", f"{long_ago} {told}", "other", f"{lately} {{}}", "there", f"{lately} {told}")
     await store.run(("HSET", key, *fields))
