@@ -1,6 +1,6 @@
 """How busy each process is with every deployment, told to the warmer through the Redis they share: a count, no texts.
 
-Must not make a request wait or fail: telling is a task of its own, four times a second while there is something to tell
+Must not make a request wait or fail: telling is a task of its own, ten times a second while there is something to tell
 and some policy has warming on. Ages are of Redis' clock, so that those of the hosts do not matter.
 """
 
@@ -22,7 +22,7 @@ from router.traffic import Traffic
 from router.types import Deployment
 
 LOADS: Final = "foreword:{warmer}:loads"
-TELL_S: Final = 0.25
+TELL_S: Final = 0.1
 FRESH_S: Final = 3
 """What was told longer ago is of a process that has nothing to tell any more, or has ended."""
 

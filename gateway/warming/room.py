@@ -6,6 +6,7 @@ The owner of the places that warms hold. Must not call anybody; a call that is u
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -17,8 +18,8 @@ from gateway.ports import Clock, StoreUnavailable
 from router.traffic import Traffic
 from router.types import Deployment
 
-LOOK_S: Final = 0.25
-"""As often as the others tell."""
+LOOK_S: Final = 0.1
+"""As often as the others tell; those who wait share a look."""
 BRIEF_S: Final = 2.0
 """How long a warm of which nothing is paid yet waits for one."""
 PATIENCE_S: Final = 30.0
@@ -48,6 +49,9 @@ class Room:
     loads: Loads
     clock: Clock
     held: Counter[str] = field(default_factory=Counter)
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    heard: Sequence[Load] = ()
+    heard_s: float = float("-inf")
 
     async def has_room(self, groups: Collection[str], *, most: int | None) -> bool:
         """Return whether each of these model groups could take one more warm now; no, where the others are not heard.
@@ -55,11 +59,14 @@ class Room:
         `most` are the calls in flight to a group, whoever made them, at which no further warm begins (None: half of
         its limit alone).
         """
-        try:
-            heard = await self.loads.heard()
-        except StoreUnavailable:
-            return False
-        return all(self._is_free(group, heard, most=most) for group in groups)
+        async with self.looking:
+            if self.clock.monotonic() - self.heard_s >= LOOK_S / 2:
+                try:
+                    self.heard = await self.loads.heard()
+                except StoreUnavailable:
+                    return False
+                self.heard_s = self.clock.monotonic()
+        return all(self._is_free(group, self.heard, most=most) for group in groups)
 
     async def comes(self, groups: Collection[str], *, most: int | None, at_most_s: float) -> bool:
         """Wait for room for one more, `at_most_s`, and return whether there is."""

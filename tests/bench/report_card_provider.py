@@ -48,11 +48,14 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, kw_only=True):
-    """What happened since the last reset. `busy_s`: seconds for which places were taken, compressed like all waits."""
+    """What happened since the last reset. `busy_s`: seconds for which places were taken, compressed like all waits;
+    `full_s`: of these those while a call waited in line, `flex_full_s` those of them that flex calls held."""
 
     calls: dict[str, int]
     flex_calls: int = 0
     busy_s: float = 0.0
+    full_s: float = 0.0
+    flex_full_s: float = 0.0
     most_at_once: int = 0
     queued: int = 0
     cancelled: int = 0
@@ -65,10 +68,13 @@ class Places:
     limit: int = UNBOUNDED
     taken: int = 0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    flex: int = 0
+    told_s: float = 0.0
 
     @asynccontextmanager
-    async def taking(self, counts: Counts) -> AsyncIterator[None]:
+    async def taking(self, counts: Counts, *, is_flex: bool) -> AsyncIterator[None]:
         """Hold a place for the block; wait for it if there is none."""
+        self._tell(counts)
         if self.taken >= self.limit:
             counts.queued += 1
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -81,13 +87,25 @@ class Places:
                 raise
         else:
             self.taken += 1
+        self._tell(counts)
         counts.most_at_once = max(counts.most_at_once, self.taken)
+        self.flex += is_flex
         began_s = now()
         try:
             yield
         finally:
+            self._tell(counts)
+            self.flex -= is_flex
             counts.busy_s += now() - began_s
             self.give_back()
+
+    def _tell(self, counts: Counts) -> None:
+        """Count the time since the last change, if calls waited."""
+        now_s = now()
+        if any(not turn.done() for turn in self.waiting):
+            counts.full_s += self.taken * (now_s - self.told_s)
+            counts.flex_full_s += self.flex * (now_s - self.told_s)
+        self.told_s = now_s
 
     def give_back(self) -> None:
         """Hand the place to whoever has waited longest, or free it."""
@@ -118,7 +136,7 @@ class Provider:
         self.number += 1
         answer = self._answer(document)
         try:
-            async with self.places.taking(self.counts):
+            async with self.places.taking(self.counts, is_flex=bool(answer.tier)):
                 return await self._send(http, document, answer)
         except (asyncio.CancelledError, ConnectionError):
             self.counts.cancelled += 1

@@ -35,11 +35,14 @@ class Told:
     mine: list[Load] = field(default_factory=list)
     others: list[Load] = field(default_factory=list)
     is_away: bool = False
+    looks: int = 0
 
     def own(self) -> Sequence[Load]:
         return self.mine
 
     async def heard(self) -> Sequence[Load]:
+        self.looks += 1
+        await asyncio.sleep(0)
         if self.is_away:
             raise StoreUnavailable("away")
         return self.others
@@ -73,10 +76,11 @@ async def test_no_warm_begins_while_anybody_waits_for_a_place() -> None:
 
 
 async def test_what_429s_have_taught_counts_as_shares_and_who_learnt_nothing_says_nothing() -> None:
-    told = Told(others=[load(4, limit=10, learnt=True), load(4, limit=10, learnt=True), load(1)])
-    room = a_room(told)
+    told, clock = Told(others=[load(4, limit=10, learnt=True), load(4, limit=10, learnt=True), load(1)]), FakeClock()
+    room = a_room(told, clock=clock)
     assert await room.has_room(["small"], most=None)
     told.others[2] = load(2)
+    clock.wind(LOOK_S)
     assert not await room.has_room(["small"], most=None)
 
 
@@ -84,10 +88,11 @@ async def test_every_group_must_have_room_and_a_model_without_deployments_has_no
     other = Deployment(
         id="e", group="large", provider="openai", model="m", backend="openai_wire", api_base="", secret="", price=None
     )
-    told = Told()
-    room = a_room(told, DEPLOYMENT, other)
+    told, clock = Told(), FakeClock()
+    room = a_room(told, DEPLOYMENT, other, clock=clock)
     assert await room.has_room(["small", "large"], most=2)
     told.others = [load(2, name="e")]
+    clock.wind(LOOK_S)
     assert not await room.has_room(["small", "large"], most=2)
     assert await room.has_room(["small"], most=2)
     assert not await room.has_room(["small", "unknown"], most=None)
@@ -132,6 +137,7 @@ async def test_calls_of_one_run_take_no_more_places_than_there_are() -> None:
             group.create_task(call())
         await _turns()
         assert clock.sleepers == 9
+        assert told.looks == 1
         assert room.held["small"] == 3
         gate.set()
         while room.held["small"] or clock.sleepers:
