@@ -19,7 +19,7 @@ from tests.bench.report_card_claims import claims
 from tests.bench.report_card_measure import Measured, Setup, session, sustained
 from tests.bench.report_card_rows import BASELINE, ROWS, Row
 from tests.bench.report_card_score import Card, card
-from tests.bench.report_card_week import Week, missing, slice_of
+from tests.bench.report_card_week import Week, is_skipped, slice_of
 
 RESULTS = Path("bench-results")
 README = Path(__file__).parent / "README.md"
@@ -63,7 +63,7 @@ def measured(row: Row, setup: Setup, week: Week, console: Console) -> Measured:
     """Measure one row, and say so."""
     with session(row, setup) as running:
         if row.warming and not running.can_warm:
-            if row.name == "+ warming":
+            if not row.routing:
                 return Measured(row=row.name, is_built=False)
             console.print(f"{row.name}: without warming, which is not built in this checkout", highlight=False)
         earlier = running.grown_up(week.before) if row.exact else ()
@@ -85,8 +85,7 @@ def main() -> int:
     """Measure, print, write; 1 where interactions failed, or where a hit was not what had been stored."""
     options = options_of(sys.argv[1:])
     console = Console(width=190)
-    if absent := missing():
-        console.print(f"skipped: the data beside the project is needed (FOREWORD_DATA): {', '.join(absent)}")
+    if is_skipped(console):
         return 0
     setup = msgspec.structs.replace(QUICK if options.quick else FULL, seed=options.seed)
     week = week_of(setup)

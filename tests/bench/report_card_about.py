@@ -35,10 +35,11 @@ measurement: the cost of routing is real, its quality is not shown here.
 
 **rate** is the most interactions a second (undivided, Poisson) with a P95 of at most {slo:g} s and no failure, its
 second half too, where the provider takes {places} calls at once and lets the rest wait in line: {trials} tries,
-each with the {tried} interactions that come next in the week. **hits** are asks (chats, and pipeline steps by
-segment) that needed no provider call of their own, by tier; what warming adds to them is the difference to the row
-before, which has the same requests; **no call** are interactions none of whose asks needed one. Costs are all that
-providers were paid, labels, hedges and warms included. **Wrong hits:** exact ones are those that differ from what
+each with the {tried} interactions that come next in the week. There the policy says `max_in_flight: {half}`: half of
+that is for warms. **hits** are asks (chats, and pipeline steps by segment) that needed no provider call of their
+own, by tier; what warming adds to them is the difference to the row before, which has the same requests; **no call**
+are interactions none of whose asks needed one. Costs are all that providers were paid, labels, hedges and warms
+included. **Wrong hits:** exact ones are those that differ from what
 was told when the answer was made (compared where that was seen); semantic ones by the pairs that were read, else by
 class ids, which are noisy. (…–…) is a 95 % bootstrap over interactions; changes are against the first row,
 interaction by interaction.
@@ -59,6 +60,7 @@ def about(setup: Setup, described: Mapping[str, str], cards: Sequence[Card]) -> 
         late=max(card.late_s for card in built),
         slo=setup.slo_s,
         places=setup.places,
+        half=setup.places // 2,
         trials=setup.trials,
         tried=setup.tried,
         before=setup.before_s / 3600,

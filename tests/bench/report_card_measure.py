@@ -6,7 +6,7 @@ Must not judge what it finds.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -21,15 +21,17 @@ from tests.bench.orders import percentile
 from tests.bench.report_card_bot import Done, Play, now, played, poisson
 from tests.bench.report_card_provider import Counts, Known
 from tests.bench.report_card_rows import Row, models_yaml
+from tests.bench.report_card_samples import Samples, asks_of, summed, tiers_of, total
 from tests.bench.report_card_week import MODEL, Announced, Interaction, announcements, answer_lengths, classes
 from tests.bench.servers import Process, Server, gateway, telling_its_port
 from tests.e2e.serving import request, until
 
 TOLD_S = 7.0
 """The warmer tells its figures every 5 s (gateway/warming/driver.py)."""
+RELOADED_S = 3.0
+"""Policy files are looked at every second (gateway/worker.py)."""
 WARMS = ("warms_total", "resolved_warms", "useful_warms", "misses_removed", "wasted_usd", "net_usd")
 """Of the warmer's own account (gateway/warming_series.py), what is shown here."""
-Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,13 +59,16 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One try of a rate: interactions per uncompressed second, P95 in uncompressed seconds, and failures.
 
-    `later_p95_s` is the P95 of its second half: a line that grows all the time is not sustained.
+    `later_p95_s` is the P95 of its second half: a line that grows all the time is not sustained. `full_s` are the
+    provider's seconds while calls waited in line, `flex_full_s` those of them that warms held.
     """
 
     rate: float
     p95_s: float
     later_p95_s: float
     failed: int
+    full_s: float = 0.0
+    flex_full_s: float = 0.0
 
     def is_within(self, slo_s: float) -> bool:
         """Whether the objective was met, to the end."""
@@ -132,8 +137,7 @@ class Session:
         announced = announcements(part, before=before, seed=setup.seed)
         done = self._played(part, due_s, announced)
         if self.row.warming:
-            told_s = now() + TOLD_S
-            until(lambda: now() > told_s, "the warmer's account")
+            _let_pass(TOLD_S, "the warmer's account")
         return self._measured(done, start)
 
     def _measured(self, done: tuple[Done, ...], before: Samples) -> Measured:
@@ -144,8 +148,8 @@ class Session:
             row=self.row.name,
             done=done,
             cost_usd=summed(gained, "foreword_cost_usd_total", by="origin"),
-            tiers=_tiers(gained),
-            asks=sum(_asks(gained).values()),
+            tiers=tiers_of(gained),
+            asks=sum(asks_of(gained).values()),
             interactions=total(gained, "foreword_interaction_duration_seconds_count"),
             models=counts.calls,
             labels=total(gained, "foreword_semantic_labels_total"),
@@ -162,12 +166,22 @@ class Session:
         due_s = poisson(len(part), rate=rate * setup.latencies, seed=setup.seed)
         done = self._played(part, due_s, announcements(part, before=before, seed=setup.seed))
         took_s = [one.took_s * setup.latencies if one.is_ok else inf for one in done]
+        counts = self.provider_counts(places=setup.places)
         return Trial(
             rate=rate,
             p95_s=percentile(sorted(took_s), 0.95),
             later_p95_s=percentile(sorted(took_s[len(took_s) // 2 :]), 0.95),
             failed=took_s.count(inf),
+            full_s=counts.full_s,
+            flex_full_s=counts.flex_full_s,
         )
+
+    def state_places(self) -> None:
+        """Have the operator say in the policy what the provider takes at once, and wait until that is in force."""
+        if self.row.warming and self.server.home is not None:
+            policy = self.row.policy(arrivals=self.setup.arrivals, places=self.setup.places)
+            (self.server.home / "policies" / "default.yaml").write_text(policy)
+            _let_pass(RELOADED_S, "the policy's reload")
 
     def _played(
         self, part: Sequence[Interaction], due_s: Sequence[float], announced: Sequence[Announced] = ()
@@ -224,7 +238,9 @@ def sustained(
 ) -> tuple[Trial, ...]:
     """Bisect for the highest rate within the objective, each try with what came next in the week; return every one."""
     setup = session.setup
-    seconds = replay.provider.busy_s * setup.latencies / max(1, len(replay.done))
+    session.state_places()
+    # What users need: warms are to take what is left.
+    seconds = (replay.provider.busy_s - replay.provider.flex_s) * setup.latencies / max(1, len(replay.done))
     full = setup.places / max(seconds, 1e-9)  # a provider that never rests
     low, high = 0.35 * full, 1.4 * full
     found: list[Trial] = []
@@ -240,43 +256,6 @@ def sustained(
     return tuple(found)
 
 
-def total(samples: Samples, name: str) -> float:
-    """Return the sum over all labels."""
-    return sum(value for (found, _), value in samples.items() if found == name)
-
-
-def summed(samples: Samples, name: str, *, by: str) -> dict[str, float]:
-    """Return the sums by one label, those that are not zero."""
-    sums: dict[str, float] = {}
-    for (found, labels), value in samples.items():
-        if found == name and value:
-            sums[dict(labels)[by]] = sums.get(dict(labels)[by], 0.0) + value
-    return sums
-
-
-def _asks(samples: Samples) -> dict[str, float]:
-    """Return what users and pipeline steps asked of models, by cache status; a pipeline run itself asks nothing."""
-    asks = {
-        key: value
-        for key, value in samples.items()
-        if key[0] == "foreword_requests_total"
-        and dict(key[1])["origin"] in ("user", "pipeline")
-        and dict(key[1])["route"] != "none"
-    }
-    return summed(asks, "foreword_requests_total", by="cache")
-
-
-def _tiers(samples: Samples) -> dict[str, float]:
-    """Return how many asks which tier answered."""
-    asks = _asks(samples)
-    hits = {
-        dict(key[1])["tier"]: value
-        for key, value in samples.items()
-        if key[0] == "foreword_cache_lookups_total" and dict(key[1])["result"] == "hit"
-    }
-    return {
-        "exact": hits.get("memory", 0.0) + hits.get("redis", 0.0),
-        "segment": hits.get("segment", 0.0),
-        "joined": asks.get("joined", 0.0),
-        "semantic": asks.get("semantic-hit", 0.0),
-    }
+def _let_pass(seconds: float, what: str) -> None:
+    end_s = now() + seconds
+    until(lambda: now() > end_s, what)

@@ -49,11 +49,12 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 class Counts(msgspec.Struct, kw_only=True):
     """What happened since the last reset. `busy_s`: seconds for which places were taken, compressed like all waits;
-    `full_s`: of these those while a call waited in line, `flex_full_s` those of them that flex calls held."""
+    `flex_s` of these for flex calls. `full_s`: those while a call waited in line, `flex_full_s` of them for flex."""
 
     calls: dict[str, int]
     flex_calls: int = 0
     busy_s: float = 0.0
+    flex_s: float = 0.0
     full_s: float = 0.0
     flex_full_s: float = 0.0
     most_at_once: int = 0
@@ -97,6 +98,7 @@ class Places:
             self._tell(counts)
             self.flex -= is_flex
             counts.busy_s += now() - began_s
+            counts.flex_s += is_flex * (now() - began_s)
             self.give_back()
 
     def _tell(self, counts: Counts) -> None:

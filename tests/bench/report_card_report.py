@@ -97,7 +97,7 @@ def notes(cards: Sequence[Card]) -> list[str]:
         parts += [f"beside the users ({origin}) USD {usd:.4f}" for origin, usd in sorted(card.beside.items())]
         parts += [f"semantic look-ups without a hit {_counted(card.refusals)}"] if card.refusals else []
         parts += [f"labels {card.labels:.0f}"] if card.labels else []
-        parts += [_warms(card.warms)] if card.warms.get("warms_total") else []
+        parts += [_warms(card)] if card.warms.get("warms_total") else []
         parts += [f"hedges {_counted(card.hedges)}"] if card.hedges else []
         parts += [
             f"no rate tried failed at {card.rate:.2f}/s"
@@ -113,10 +113,20 @@ def notes(cards: Sequence[Card]) -> list[str]:
     return found
 
 
-def _warms(warms: Mapping[str, float]) -> str:
-    return (
-        f"{warms['warms_total']:.0f} warms, {warms['useful_warms']:.0f} of {warms['resolved_warms']:.0f} resolved ones "
-        f"useful, wasted USD {warms['wasted_usd']:.4f}, net USD {warms['net_usd']:+.4f} by the warmer's account"
+def _warms(card: Card) -> str:
+    warms, paid = card.warms, card.beside.get("warmer", 0.0)
+    share = paid / (card.cost.value * card.interactions)
+    return ", ".join(
+        (
+            f"{warms['warms_total']:.0f} warms",
+            f"{card.flex_calls} calls at the flex tier",
+            f"{share:.0%} of all that was spent (a saved wait is given no value)",
+            f"{warms['useful_warms']:.0f} of {warms['resolved_warms']:.0f} resolved ones useful",
+            "others not in vain before ten minutes, undivided, after their time",
+            f"wasted USD {warms['wasted_usd']:.4f}",
+            f"net USD {warms['net_usd']:+.4f} by the warmer's account",
+            f"{card.flex_full:.1%} of the places held by warms while calls waited in line for a rate",
+        )
     )
 
 

@@ -22,8 +22,8 @@ models:
   small: {{group: {SMALL}, quality_prior: {{fallacy: 0.84, any: 0.93}}}}
   large: {{group: {MODEL}, reference: true, quality_prior: {{fallacy: 0.92, any: 0.95}}}}
 """
-WARMING = "warming: {limit_usd_day: 1000, max_share_of_spend: 0.5, tier: flex, holdout: 0.05, max_in_flight: 8}\n"
-"""Eight: half of what the provider takes at once where the rate is measured."""
+WARMING = "limit_usd_day: 1000, max_share_of_spend: 0.5, tier: flex, wait_value_usd: 0, holdout: 0.05"
+"""Waiting is worth nothing on purpose: only what is likely enough to save money at the flex tier's price is warmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +38,12 @@ class Row:
     routing: bool = False
     hedging: bool = False
 
-    def policy(self, *, arrivals: float) -> str:
-        """Return the policy file; times to live are divided by `arrivals`, by which the week is compressed."""
-        warming = WARMING if self.warming else ""
+    def policy(self, *, arrivals: float, places: int | None = None) -> str:
+        """Return the policy file; times to live are divided by `arrivals`, by which the week is compressed.
+
+        `places` are what the provider takes at once, where the operator knows: warms may have half of them."""
+        bound = "" if places is None else f", max_in_flight: {places // 2}"
+        warming = f"warming: {{{WARMING}{bound}}}\n" if self.warming else ""
         models = PRIORS if self.routing else ""
         routes = (
             ("fallacy", "{tag: task=fallacy}", FALLACY_FLOOR, STEP_TTL_S, False),
@@ -84,7 +87,7 @@ ROWS = (
     CONCURRENT,
     Row(name="+ exact, segment, joined", exact=True),
     Row(name="+ semantic", exact=True, semantic=True),
-    Row(name="+ warming", exact=True, semantic=True, warming=True),
+    Row(name="+ warming (flex tier)", exact=True, semantic=True, warming=True),
     Row(name="+ routing", exact=True, semantic=True, warming=True, routing=True),
     Row(name="+ hedging", exact=True, semantic=True, warming=True, routing=True, hedging=True),
 )

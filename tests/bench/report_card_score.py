@@ -43,7 +43,10 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """One row's figures. `hit_share`: of all asks, those that needed no provider call. Costs in USD per interaction."""
+    """One row's figures. `hit_share`: of all asks, those that needed no provider call. Costs in USD per interaction.
+
+    `flex_calls` are those of warms at the flex tier, in the replay; `flex_full`: see `_flex_full`.
+    """
 
     row: str
     is_built: bool
@@ -65,6 +68,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     refusals: dict[str, float] = {}
     hedges: dict[str, float] = {}
     warms: dict[str, float] = {}
+    flex_calls: int = 0
+    flex_full: float = 0.0
     late_s: float = 0.0
     most_at_once: int = 0
     counted: float = 0.0
@@ -105,10 +110,18 @@ def card(measured: Measured, base: Measured, *, week: Week, setup: Setup) -> Car
         refusals=measured.refusals,
         hedges=measured.hedges,
         warms=measured.warms,
+        flex_calls=measured.provider.flex_calls,
+        flex_full=_flex_full(measured),
         late_s=float(np.quantile([one.late_s for one in measured.done], 0.99)) * setup.latencies,
         most_at_once=measured.provider.most_at_once,
         counted=measured.interactions,
     )
+
+
+def _flex_full(measured: Measured) -> float:
+    """Return the share of the provider's places that warms held in the tries of a rate while calls waited in line."""
+    full_s = sum(trial.full_s for trial in measured.trials)
+    return sum(trial.flex_full_s for trial in measured.trials) / full_s if full_s else 0.0
 
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Literal
 
 import msgspec
+from rich.console import Console
 
 from tests.bench.cache_data import DATA, SECTIONS
 
@@ -82,9 +83,12 @@ class Announced(msgspec.Struct, frozen=True, kw_only=True):
     is_wanted: bool
 
 
-def missing() -> tuple[str, ...]:
-    """Return the files that are needed and are not there."""
-    return tuple(str(path) for path in NEEDED if not path.exists())
+def is_skipped(console: Console) -> bool:
+    """Return whether nothing can be played, and say which files are not there."""
+    absent = [str(path) for path in NEEDED if not path.exists()]
+    if absent:
+        console.print(f"skipped: the data beside the project is needed (FOREWORD_DATA): {', '.join(absent)}")
+    return bool(absent)
 
 
 @cache

@@ -31,7 +31,7 @@ from gateway.warming.leader import LEADER
 from tests.bench.report_card_bot import Done, Play, played
 from tests.bench.report_card_measure import TOLD_S, Setup, provider
 from tests.bench.report_card_rows import Row, models_yaml
-from tests.bench.report_card_week import Interaction, announcements, missing, slice_of
+from tests.bench.report_card_week import Interaction, announcements, is_skipped, slice_of
 from tests.e2e.serving import BOUND_S, COMMAND, Served, serving, until
 
 HOUR_S = 3600.0
@@ -157,8 +157,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make warming-live", description=__doc__)
     parser.add_argument("--plot", type=Path, default=Path("bench-results/warming-live.png"))
     options, console = parser.parse_args(), Console(width=160)
-    if absent := missing():
-        console.print(f"skipped: the data beside the project is needed (FOREWORD_DATA): {', '.join(absent)}")
+    if is_skipped(console):
         return 0
     before = slice_of(SETUP.begin_s - SETUP.before_s, SETUP.begin_s)
     hour = slice_of(SETUP.begin_s, SETUP.end_s)

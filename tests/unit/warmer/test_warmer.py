@@ -68,6 +68,20 @@ async def test_what_is_long_overdue_is_not_worth_it_any_more_and_what_has_come_i
     assert shop.asked == []
 
 
+async def test_what_there_is_no_room_for_costs_nothing_and_is_asked_as_soon_as_there_is() -> None:
+    shop = Shop()
+    warmer = warmer_of(shop, Memory(), {})
+    warmer.announce(replace(announced("a"), due_at_s=START_S + 90, until_s=START_S + TTL_S))
+    shop.is_crowded = True
+    assert results(await warmer.step(START_S)) == {"a": "no_room"}
+    assert (shop.debited, shop.settled, warmer.figures(START_S).total.warms) == (0, 1, 0)
+    assert results(await warmer.step(START_S + 0.5)) == {}
+    assert results(await warmer.step(START_S + 1)) == {"a": "no_room"}
+    shop.is_crowded = False
+    assert results(await warmer.step(START_S + 2)) == {"a": "warmed"}
+    assert shop.asked == [("acme", "a")]
+
+
 async def test_at_full_price_with_no_value_for_waiting_nothing_is_asked() -> None:
     shop = Shop(price=1.0)
     warmer = warmer_of(shop, Memory(), PREDICTORS)

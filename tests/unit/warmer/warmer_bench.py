@@ -10,6 +10,7 @@ from typing import Literal
 from warmer.ports import HistoryUnavailable, Predictor
 from warmer.recorder import Recorder
 from warmer.types import (
+    Crowded,
     Entry,
     Event,
     Known,
@@ -135,6 +136,7 @@ class Shop:
         self.now_s = START_S
         self.during: Callable[[], None] = lambda: None
         self.keeps = True
+        self.is_crowded = False
 
     def request(self, key: str, at_s: float, *, like: Event | None = None) -> Event:
         """Have a user ask: a hit where the cache has it, filled where not."""
@@ -182,7 +184,11 @@ class Shop:
             fresh_until_s=self.fresh_until_s.get(key, 0.0),
         )
 
-    async def warm(self, tenant: str, recipe: Recipe, *, level: Level, predictor: PredictorName) -> Warmed | None:
+    async def warm(
+        self, tenant: str, recipe: Recipe, *, level: Level, predictor: PredictorName
+    ) -> Warmed | Crowded | None:
+        if self.is_crowded:
+            return Crowded()
         key = recipe.key if isinstance(recipe, Known) else f"{recipe.question} {recipe.about}"
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)

@@ -80,6 +80,18 @@ async def test_what_the_warmer_did_not_do_is_told_with_its_reason(
     assert bench.script.told == [result]
 
 
+async def test_what_there_is_no_room_for_has_not_ended_until_it_is_wanted(bench: Bench) -> None:
+    announced, takeup = await bench.post("a", ready_by_s=100.0), bench.takeup()
+    await takeup.look()
+    takeup.heard([bench.considered("a", "no_room")])
+    await takeup.look()
+    assert await bench.results(announced) == ["warming"]
+    bench.clock.wind(101.0)
+    await takeup.look()
+    await takeup.look()
+    assert await bench.results(announced) == ["too_late"]
+
+
 async def test_what_there_is_no_budget_for_waits_a_while_for_some(bench: Bench) -> None:
     announced, takeup = await bench.post("a", "b"), bench.takeup()
     await takeup.look()
