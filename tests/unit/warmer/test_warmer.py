@@ -16,7 +16,7 @@ from warmer.choosing import is_held_out
 from warmer.ports import HistoryUnavailable
 from warmer.predictors import PREDICTORS
 from warmer.results import Stepped
-from warmer.types import Announcement, Known, Level, PredictorName, Recipe, Warmed
+from warmer.types import Announcement, Crowded, Known, Level, PredictorName, Recipe, Warmed
 from warmer.warmer import Warmer
 
 MINUTE_S = 60.0
@@ -181,7 +181,9 @@ async def test_no_more_calls_are_in_flight_than_allowed_and_all_debits_are_settl
     shop = Shop()
 
     class Slow(Shop):
-        async def warm(self, tenant: str, recipe: Recipe, *, level: Level, predictor: PredictorName) -> Warmed | None:
+        async def warm(
+            self, tenant: str, recipe: Recipe, *, level: Level, predictor: PredictorName
+        ) -> Warmed | Crowded | None:
             shop.in_flight += 1
             shop.most_in_flight = max(shop.most_in_flight, shop.in_flight)
             await asyncio.sleep(0)
