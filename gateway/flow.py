@@ -10,10 +10,10 @@ import asyncio
 from typing import Final
 
 from gateway.cache.admission import may_join, may_serve
-from gateway.cache.exact import Hit, Miss
+from gateway.cache.exact import Hit, Miss, store_key
 from gateway.cache.flight import Flight
 from gateway.cache.key import exact_key, is_storable
-from gateway.cache.lease import Elsewhere, Lease
+from gateway.cache.lease import Elsewhere, Lease, lease_name
 from gateway.cache.recall import Recalled
 from gateway.delivery import Reply, deliver, replay
 from gateway.errors import RequestFailed, http_failure
@@ -90,7 +90,7 @@ class Flow:
         route_class = self._launcher.match(ask, trail)
         found = await self._look_up(ask, trail, route_class)
         if isinstance(found, Elsewhere):
-            found = await self._wait_elsewhere(ask, trail, route_class, found.lease)
+            found = await self._wait_elsewhere(ask, trail, route_class)
         if isinstance(found, Hit):
             self._parts.refresher.told(ask, trail, found, run=self.run)
             self._remember(ask, trail, route_class)
@@ -161,11 +161,6 @@ class Flow:
         self._launcher.give_up(lease)
         return found
 
-    async def _find(self, ask: Ask, key: str, route_class: RouteClass) -> Hit | Flight | None:
-        """Look here, then in the shared store, for what this caller may have."""
-        here = self._here(ask, key)
-        return self._usable(here, route_class) if here is not None else await self._fetch(ask, key, route_class)
-
     async def _fetch(self, ask: Ask, key: str, route_class: RouteClass) -> Hit | Flight | None:
         """Look in the shared store for what this caller may have."""
         max_age_s = ask.cache_control.max_age_s
@@ -176,23 +171,43 @@ class Flow:
     async def _fetch_or_claim(
         self, ask: Ask, key: str, route_class: RouteClass
     ) -> Hit | Flight | Lease | Elsewhere | None:
-        """Look as `_fetch` does, and take the key's lease in the same trip, for the case that nothing is found."""
-        parts, tenant = self._parts, ask.caller.tenant
-        lease = parts.leases.draw(key, tenant=tenant)
-        max_age_s = ask.cache_control.max_age_s
+        """Look as `_fetch` does, and take the key's lease where nothing is found."""
+        parts = self._parts
+        lease = parts.leases.draw(store_key(key, tenant=ask.caller.tenant))
         try:
-            fetched, is_ours = await parts.exact.fetch_or_claim(key, lease, tenant=tenant, max_age_s=max_age_s)
+            fetched = await parts.exact.fetch_or_claim(key, lease, max_age_s=ask.cache_control.max_age_s)
         except asyncio.CancelledError:
             parts.leases.give_up(lease)
             raise
         found = self._usable(fetched if isinstance(fetched, Hit) else self._here(ask, key), route_class)
         if found is not None:
-            if is_ours:
+            if fetched is lease:
                 parts.leases.give_up(lease)
             return found
-        if isinstance(fetched, Miss) and fetched.is_store_down:
-            return None
-        return lease if is_ours else Elsewhere(lease=lease)
+        if isinstance(fetched, Lease | Elsewhere):
+            return fetched
+        is_alone = isinstance(fetched, Miss) and fetched.is_store_down
+        return None if is_alone else await self._claim_beside(ask, key, route_class)
+
+    async def _claim_beside(
+        self, ask: Ask, key: str, route_class: RouteClass
+    ) -> Hit | Flight | Lease | Elsewhere | None:
+        """Take a lease beside a stored answer that this caller may not have, others may, and an outage may need."""
+        leases = self._parts.leases
+        lease = leases.draw(lease_name(key, tenant=ask.caller.tenant), is_beside=True)
+        try:
+            claimed = await leases.claim(lease)
+            if claimed is not lease:
+                return claimed
+            # Whoever had the lease stored the answer before giving it up.
+            found = await self._fetch(ask, key, route_class)
+        except asyncio.CancelledError:
+            leases.give_up(lease)
+            raise
+        if found is None:
+            return lease
+        leases.give_up(lease)
+        return found
 
     def _usable(self, found: Hit | Flight | None, route_class: RouteClass) -> Hit | Flight | None:
         """Return it where this caller may have it."""
@@ -208,17 +223,16 @@ class Flow:
         is_shared = not control.no_store and not control.only_if_cached and not is_slow
         return is_shared and not ask.request.stream and self._parts.leases.is_on
 
-    async def _wait_elsewhere(
-        self, ask: Ask, trail: Trail, route_class: RouteClass, lease: Lease
-    ) -> Hit | Flight | Lease | None:
+    async def _wait_elsewhere(self, ask: Ask, trail: Trail, route_class: RouteClass) -> Hit | Flight | Lease | None:
         """Wait for the answer of the worker that has the key's lease, or for the lease; None: call without it."""
         parts, key = self._parts, trail.key
         began_s = parts.clock.monotonic()
 
-        async def look() -> Hit | Flight | None:
-            return await self._find(ask, key, route_class)
+        async def again() -> Hit | Flight | Lease | Elsewhere | None:
+            here = self._usable(self._here(ask, key), route_class)
+            return here if here is not None else await self._fetch_or_claim(ask, key, route_class)
 
-        found: Hit | Flight | Lease | None = await parts.leases.wait(lease, look, left_s=self._left_s(ask))
+        found: Hit | Flight | Lease | None = await parts.leases.wait(again, left_s=self._left_s(ask))
         trail.waited_s = parts.clock.monotonic() - began_s
         trail.note(found)
         return found

@@ -14,7 +14,8 @@ from gateway.ports import StoreUnavailable
 from gateway.waiting import Command, Told
 
 _GROWING: Final = frozenset({"SET", "XADD", "HSET", "HSETNX"})
-_FULL: Final = frozenset({"OOM", "OutOfMemoryError"})
+FULL: Final = frozenset({"OOM", "OutOfMemoryError"})
+"""How a server says that it has no room."""
 _ROOM_WRITES: Final = 8
 
 
@@ -114,7 +115,7 @@ class Room:
         if not self.is_full and not any(isinstance(reply, Refused) for reply in replies):
             return
         for command, reply in zip(commands, replies, strict=True):
-            if isinstance(reply, Refused) and reply.code in _FULL:
+            if isinstance(reply, Refused) and reply.code in FULL:
                 self._accepted = 0
                 if not self.is_full:
                     self.moved(Transition(state="full", reason=f"{command[0]!s} refused: out of memory"))
