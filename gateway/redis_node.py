@@ -112,8 +112,12 @@ class Room:
 
     def note(self, commands: Sequence[Command], replies: Sequence[object]) -> None:
         """Learn from replies. At the brink small writes pass and large ones do not: several in a row must pass."""
-        if not self.is_full and not any(isinstance(reply, Refused) for reply in replies):
-            return
+        if not self.is_full:
+            for reply in replies:
+                if isinstance(reply, Refused):
+                    break
+            else:
+                return
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, Refused) and reply.code in FULL:
                 self._accepted = 0
