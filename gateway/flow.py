@@ -196,18 +196,14 @@ class Flow:
         leases = self._parts.leases
         lease = leases.draw(lease_name(key, tenant=ask.caller.tenant), is_beside=True)
         try:
-            claimed = await leases.claim(lease)
-            if claimed is not lease:
-                return claimed
-            # Whoever had the lease stored the answer before giving it up.
-            found = await self._fetch(ask, key, route_class)
+            # One trip, in this order: whoever had the lease stored the answer before giving it up.
+            claimed, found = await asyncio.gather(leases.claim(lease), self._fetch(ask, key, route_class))
         except asyncio.CancelledError:
             leases.give_up(lease)
             raise
-        if found is None:
-            return lease
-        leases.give_up(lease)
-        return found
+        if found is not None and claimed is lease:
+            leases.give_up(lease)
+        return claimed if found is None else found
 
     def _usable(self, found: Hit | Flight | None, route_class: RouteClass) -> Hit | Flight | None:
         """Return it where this caller may have it."""
