@@ -25,6 +25,8 @@ from policies.model import Plan, RouteClass
 from router.facts import facts_of
 
 _LONG_BYTES: Final = 1_048_576
+_Found = Hit | Flight | Lease | Elsewhere | None
+"""A stored answer, a call to join, what to call with, somebody else's call, or nothing."""
 
 
 class Flow:
@@ -122,9 +124,7 @@ class Flow:
         trail.note(hit)
         return hit
 
-    async def _look_up(
-        self, ask: Ask, trail: Trail, route_class: RouteClass
-    ) -> Hit | Flight | Lease | Elsewhere | None:
+    async def _look_up(self, ask: Ask, trail: Trail, route_class: RouteClass) -> _Found:
         """Return a stored answer, a call to join, or what to call with: the tiers in order, cheapest first."""
         control = ask.cache_control
         if not _may_store(ask, route_class):
@@ -137,7 +137,7 @@ class Flow:
         if control.no_cache:
             _refuse_uncached(ask)
             return None
-        found: Hit | Flight | Lease | Elsewhere | None
+        found: _Found
         if (here := self._here(ask, trail.key)) is not None:
             found = self._usable(here, route_class)
         elif self._may_wait(ask):
@@ -180,9 +180,7 @@ class Flow:
         # The same request may have been launched, even answered, while this one waited for the store.
         return self._usable(fetched if isinstance(fetched, Hit) else self._here(ask, key), route_class)
 
-    async def _fetch_or_claim(
-        self, ask: Ask, key: str, route_class: RouteClass
-    ) -> Hit | Flight | Lease | Elsewhere | None:
+    async def _fetch_or_claim(self, ask: Ask, key: str, route_class: RouteClass) -> _Found:
         """Look as `_fetch` does, and take the key's lease where nothing is found."""
         parts = self._parts
         lease = parts.leases.draw(store_key(key, tenant=ask.caller.tenant))
@@ -196,14 +194,11 @@ class Flow:
             if fetched is lease:
                 parts.leases.give_up(lease)
             return found
-        if isinstance(fetched, Lease | Elsewhere):
-            return fetched
-        is_alone = isinstance(fetched, Miss) and fetched.is_store_down
-        return None if is_alone else await self._claim_beside(ask, key, route_class)
+        if isinstance(fetched, Miss):
+            return None if fetched.is_store_down else await self._claim_beside(ask, key, route_class)
+        return await self._claim_beside(ask, key, route_class) if isinstance(fetched, Hit) else fetched
 
-    async def _claim_beside(
-        self, ask: Ask, key: str, route_class: RouteClass
-    ) -> Hit | Flight | Lease | Elsewhere | None:
+    async def _claim_beside(self, ask: Ask, key: str, route_class: RouteClass) -> _Found:
         """Take a lease beside a stored answer that this caller may not have, others may, and an outage may need."""
         leases = self._parts.leases
         lease = leases.draw(lease_name(key, tenant=ask.caller.tenant), is_beside=True)
@@ -236,7 +231,7 @@ class Flow:
         parts, key = self._parts, trail.key
         began_s = parts.clock.monotonic()
 
-        async def again() -> Hit | Flight | Lease | Elsewhere | None:
+        async def again() -> _Found:
             here = self._usable(self._here(ask, key), route_class)
             return here if here is not None else await self._fetch_or_claim(ask, key, route_class)
 
