@@ -176,8 +176,7 @@ def gateway(
     try:
         (home / "policies").mkdir()
         (home / "models.yaml").write_text(models or models_yaml(upstream))
-        shipped = (SHIPPED / "default.yaml").read_text()
-        (home / "policies" / "default.yaml").write_text(policy or shipped)
+        (home / "policies" / "default.yaml").write_text(policy or (SHIPPED / "default.yaml").read_text())
         files = ["--data-dir", str(home / "data"), "--policies", str(home / "policies")]
         files += ["--models", str(home / "models.yaml")]
         serve = [sys.executable, *command, "serve", "--port", "0", "--workers", str(workers), "--no-warmer", *files]
@@ -188,8 +187,7 @@ def gateway(
             key = re.findall(r"shown only now: (\S+)", banner)[0]
             until(lambda: _is_ready(port), "the gateway's readiness", alive=process.popen)
             if "off" not in options:  # it loads its model for seconds after that
-                listening = EmbedderHome.of(home / "data").socket
-                until(listening.exists, "the embedder", alive=process.popen)
+                until(EmbedderHome.of(home / "data").socket.exists, "the embedder", alive=process.popen)
             redis, embedder = _helpers(process)
             warm = [sys.executable, "-m", "gateway", "warm", *files]
             with running(warm, core=LOAD_CORE, out=home / "warm") as warmer:
