@@ -11,11 +11,12 @@ from functools import partial
 from itertools import count
 
 from gateway.budgets.books import Budgets
-from gateway.budgets.bound import plan_nanousd, size_of
+from gateway.budgets.bound import size_of
 from gateway.budgets.desk import Desk, Hold
 from gateway.budgets.spending import Spending
 from gateway.errors import RequestFailed
 from gateway.stores.redis import RedisStore
+from policies.bounds import plan_nanousd
 from policies.decide import choose, match
 from policies.model import Catalogue, Plan, Policy, Route, RouteClass, View
 from policies.rules import AcceptRules, BudgetRules, CascadeRules, OnExceed

@@ -61,8 +61,7 @@ def hit(**changed: object) -> Recorded:
 
 
 def replayed(new: Policy, *entries: Recorded) -> Replay:
-    routes = {route.name: route for route in LIVE.routes}
-    tally = ReplayTally(new, window_of=lambda rule, at: str(int(at // 86_400)), route_then=lambda _, n: routes.get(n))
+    tally = ReplayTally(new, window_of=lambda rule, at: str(int(at // 86_400)), policy_then=lambda _: LIVE)
     for entry in entries:
         tally.add(entry)
     return tally.result()
@@ -160,9 +159,9 @@ def test_a_plan_below_the_floor_is_a_violation_and_the_control_arm_is_none() -> 
     again = decide_again(recorded(), new)
     assert again.model == "b"
     assert isinstance(again.made, Plan)
-    forced = replace(again, made=msgspec.structs.replace(again.made, candidates=("a", "b")))
+    forced = replace(again, left=msgspec.structs.replace(again.made, candidates=("a", "b")))
     assert below_floor(forced) == "only: a: not sure to reach the floor: must be >= 0.810"
-    shuffled = replace(again, made=msgspec.structs.replace(again.made, candidates=("a",), arm="control"))
+    shuffled = replace(again, left=msgspec.structs.replace(again.made, candidates=("a",), arm="control"))
     assert below_floor(shuffled) == ""
 
 

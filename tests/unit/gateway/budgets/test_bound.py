@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.budgets.bound import leg_nanousd, plan_nanousd, size_of
+from gateway.budgets.bound import size_of
+from policies.bounds import leg_nanousd, plan_nanousd
 from policies.prices import Price, Rates
 from router.cost import cost_nanousd
 from router.facts import DoorLimits, read_request
