@@ -147,8 +147,8 @@ def moved(seen: Headroom, *, then: Policy, route_then: str, policy: Policy, rout
     )
 
 
-def told(plan: Plan, seen: Headroom, cut: Cut) -> str:
-    """Say in a line what a cut has left of a plan, and why."""
+def told(chosen: tuple[str, ...], seen: Headroom, cut: Cut) -> str:
+    """Say in a line what a cut has left of a plan of the models `chosen`, and why."""
     by = f"by budget {seen.budget}" if seen.budget else "by a budget"
     if cut.refusal == "cost_unbounded":
         return "refused: its cost has no upper bound, and a hard budget applies"
@@ -159,7 +159,7 @@ def told(plan: Plan, seen: Headroom, cut: Cut) -> str:
     left = f"{usd(max(0, seen.left_nanousd or 0) * 1000)} USD left"
     if cut.refusal:
         return f"refused {by}: {left}"
-    dropped = [group for group in plan.candidates if group not in cut.candidates]
+    dropped = [group for group in chosen if group not in cut.candidates]
     kept = f"{', '.join(dropped)} dropped" if dropped else "no model dropped"
     return f"narrowed {by}: {kept}, {cut.attempts} attempt{'s' if cut.attempts != 1 else ''} at most, {left}"
 

@@ -152,7 +152,7 @@ class ReplayTally:
             return
         self._counts["refused_now" if again.refusal else "narrowed_now"] += 1
         if len(self._budgeted) < SHOWN:
-            self._budgeted.append(f"{entry.request_id}: {told(again.made, again.seen, again.cut)}")
+            self._budgeted.append(f"{entry.request_id}: {told(again.made.candidates, again.seen, again.cut)}")
 
     def _cost_now(self, entry: Recorded, again: Again) -> int | None:
         if not again.model:

@@ -26,7 +26,10 @@ def size_of(request: ChatRequest, *, output_cap: int | None) -> Size | None:
     """Return the most a leg of this request may take, None where that cannot be said."""
     document, choices = request.document, 1
     if not _TELLING.isdisjoint(document):
-        if document.get("service_tier") in _DEAR_TIERS or any(document.get(name) for name in _SERVER_SIDE):
+        # An empty object asks for a search with every default.
+        if any(document.get(name) not in (None, False) for name in _SERVER_SIDE):
+            return None
+        if document.get("service_tier") in _DEAR_TIERS:
             return None
         given = document.get("n")
         choices = given if isinstance(given, int) else 1

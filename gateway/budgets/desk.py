@@ -16,7 +16,7 @@ from gateway.budgets.books import Budgets, Exceeded, Unavailable
 from gateway.budgets.bound import size_of
 from gateway.budgets.meters import Calendar, Who, budget_meters, rate_meters, tag, unbounded
 from gateway.budgets.pool import Reservation
-from gateway.budgets.refusals import asked, failed, may_narrow, plan_failed, refused_by
+from gateway.budgets.refusals import failed, may_narrow, plan_failed, refused_by, size_seen
 from gateway.budgets.spending import Spending
 from gateway.budgets.tabs import Tab, Tabs
 from gateway.ports import Clock
@@ -110,7 +110,7 @@ class Desk:
         left = _note(spending, tab)
         headroom = None
         if left is not None:
-            # Written out: by `asked` and `replace` it takes three times as long.
+            # Written out: by `size_seen` and `replace` it takes three times as long.
             read = size.input - cap if cap else size.input
             headroom = Headroom(
                 left_nanousd=left + cost, input_tokens=read, choices=size.choices, attempts=self._max_attempts
@@ -137,7 +137,7 @@ class Desk:
         downgrades = any("downgrade_to_floor" in meter.on_exceed for meter in tab.meters)
         # All at once: while this waits, prices may change.
         rungs = ladder(plan, size, self._catalogue(), attempts=self._max_attempts, downgrades=downgrades)
-        seen = asked(size, cap, attempts=self._max_attempts)
+        seen = size_seen(size, cap, attempts=self._max_attempts)
         if rungs[0].most_nanousd is None and unbounded(tab.meters):
             raise plan_failed(None, seen, now=self._clock.now())
         # Where nothing bounds the tokens the estimate is taken, so that a limit works.

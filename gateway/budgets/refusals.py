@@ -18,7 +18,7 @@ LOCAL_RETRY_S: Final = 1.0
 """When to ask again while Redis is away."""
 
 
-def asked(size: Size | None, cap: int | None, *, attempts: int) -> Headroom:
+def size_seen(size: Size | None, cap: int | None, *, attempts: int) -> Headroom:
     """Return how large a request is whose answers are capped at `cap`, before anything is known of what is left."""
     if size is None:
         return Headroom(attempts=attempts)

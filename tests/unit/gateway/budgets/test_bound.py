@@ -71,7 +71,8 @@ def test_the_dearest_model_times_the_attempts_bounds_a_plan() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"web_search_options": {}} | {"web_search_options": {"search_context_size": "low"}},
+        {"web_search_options": {}},
+        {"web_search_options": {"search_context_size": "low"}},
         {"service_tier": "priority"},
         {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "x"}}]}]},
     ],
