@@ -109,7 +109,8 @@ class Budgets:
         """Tell Redis what was spent, give back what is idle, keep leases alive, forget pools that are done."""
         for names, pool in tuple(self._pools.items()):
             if pool.is_idle and not any(pool.demand):
-                del self._pools[names]
+                if self._pools.get(names) is pool:  # not where another flush, at closing time, was faster
+                    del self._pools[names]
                 pool.is_forgotten = True
                 continue
             if pool.lock.locked():

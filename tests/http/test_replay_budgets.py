@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -35,17 +36,23 @@ policy: {name}
 budgets:
   - {{scope: tenant, limit_usd: {limit}, window: month, on_exceed: [downgrade_to_floor, refuse]}}
   - {{scope: route, key: cheap, limit_usd: 0.02, window: month}}
+  - {{scope: route, key: poor, limit_usd: 0.0005, window: month}}
+  - {{scope: route, key: strict, limit_usd: 0.0015, window: month}}
 rate_limits: [{{scope: key, tokens_per_minute: 110000}}]
 routes:
   - {{name: cheap, match: {{tag: task=cheap}}, candidates: [tiny, small, large], objective: {{minimise: cost}},
      deadline: 5s, max_output_tokens: 300, cache: {{exact_ttl: 0}}}}
   - {{name: checked, match: {{tag: task=checked}}, candidates: [small, large], deadline: 5s, max_output_tokens: 300,
      cascade: {{first: small, then: large, accept: {{no_refusal: true}}}}, cache: {{exact_ttl: 0}}}}
+  - {{name: poor, match: {{tag: task=poor}}, candidates: [large, small, tiny], deadline: 5s, cache: {{exact_ttl: 0}}}}
+  - {{name: strict, match: {{tag: task=strict}}, candidates: [small, large], deadline: 5s,
+     cascade: {{first: small, then: large, accept: {{no_refusal: true}}}}, cache: {{exact_ttl: 0}}}}
   - {{name: chat, match: {{any: true}}, candidates: [large, small, tiny], deadline: 5s, max_output_tokens: 500,
      cache: {{exact_ttl: 1h}}}}
 """
 LIMIT = 0.25
 COUNT = 200
+ALL = COUNT + 3
 
 
 async def ask_until_it_is_used_up(gateway: Gateway, rng: random.Random) -> None:
@@ -62,6 +69,9 @@ async def ask_until_it_is_used_up(gateway: Gateway, rng: random.Random) -> None:
     gateway.provider.always("*", Reply(usage={"prompt_tokens": 200, "completion_tokens": 100, "total_tokens": 300}))
     # More tokens than a minute allows, whichever model and however few attempts a budget has room for.
     await gateway.chat("word " * 24_000, model="large", max_tokens=20)
+    # Room for the cheapest alone, and for the second model of a cascade but not for both.
+    for task in ("poor", "strict"):
+        await gateway.chat(task, headers={"x-foreword-tags": f"task={task}"}, model="large", max_tokens=20)
     for begin in range(0, COUNT, 8):
         await asyncio.gather(*(ask(number) for number in range(begin, begin + 8)))
 
@@ -96,7 +106,7 @@ def kind_of(cut: Cut | None, outcome: Outcome) -> str:
     assert outcome.routed_model in ("", *cut.candidates)
     if outcome.reason.startswith("budget:"):
         return "cheapest"
-    return "last word" if outcome.route == "checked" else f"{cut.attempts} of {len(cut.candidates)}"
+    return "last word" if outcome.route in ("checked", "strict") else f"{cut.attempts} of {len(cut.candidates)}"
 
 
 def repeated_one_by_one(recording: Recording, policy: Policy) -> int:
@@ -117,17 +127,17 @@ async def test_what_a_budget_narrowed_and_refused_is_repeated_exactly_and_told(
     name = f"p{uuid.uuid4().hex[:8]}"
     gateway = await start_gateway(models=MODELS, policy=POLICY.format(name=name, limit=LIMIT))
     recording = await recording_of(gateway, name, tmp_path)
-    assert len(recording.outcomes) == COUNT + 1
+    assert len(recording.outcomes) == ALL
     kinds = cuts(recording.outcomes)
     assert set(kinds) >= {"", "2 of 3", "1 of 1", "cheapest", "last word", "budget_exceeded", "cost_unbounded"}, kinds
     assert kinds["rate_limit_exceeded"] == 1
     (live,) = recording.policies.values()
-    assert repeated_one_by_one(recording, live) == COUNT + 1 - kinds[""]
+    assert repeated_one_by_one(recording, live) == ALL - kinds[""]
     refused = kinds["budget_exceeded"] + kinds["cost_unbounded"] + 1
     result = await recording.under(live)
-    assert (result.repeated, result.repeatable, result.violations, result.changed) == (COUNT + 1, COUNT + 1, (), 0)
+    assert (result.repeated, result.repeatable, result.violations, result.changed) == (ALL, ALL, (), 0)
     found = result.budgeted
-    assert (found.narrowed_then, found.refused_then) == (COUNT + 1 - kinds[""] - refused, refused)
+    assert (found.narrowed_then, found.refused_then) == (ALL - kinds[""] - refused, refused)
     assert (found.narrowed_now, found.refused_now, found.unknown) == (found.narrowed_then, refused, 0)
     assert any("narrowed by budget tenant per month: " in line and "USD left" in line for line in found.lines)
     await another_policy_meets_what_was_left(recording, name, refused=refused)
@@ -142,9 +152,7 @@ async def another_policy_meets_what_was_left(recording: Recording, name: str, *,
         return (await replay_history(recording.store, recording.data_dir, lambda _: policy, since_s=0.0)).replay
 
     same = POLICY.format(name=name, limit=LIMIT)
-    assert same.count("limit_usd: 0.02") == 1
-    roomy = same.replace("limit_usd: 0.02", "limit_usd: 5").replace(f"limit_usd: {LIMIT}", "limit_usd: 5")
-    more = (await under(roomy)).budgeted
+    more = (await under(re.sub(r"limit_usd: [0-9.]+", "limit_usd: 5", same))).budgeted
     unbounded_and_limited = sum(
         outcome.error_code in ("cost_unbounded", "rate_limit_exceeded") for outcome in recording.outcomes
     )
@@ -153,7 +161,7 @@ async def another_policy_meets_what_was_left(recording: Recording, name: str, *,
     assert less.refused_now > refused
     other = (await under(same.replace("scope: tenant", "scope: key").replace("window: month", "window: day"))).budgeted
     assert (other.narrowed_now, other.refused_now) == (0, unbounded_and_limited)
-    assert other.unknown == COUNT + 1 - unbounded_and_limited
+    assert other.unknown == ALL - unbounded_and_limited
 
 
 async def the_command_line_tells(
@@ -166,9 +174,10 @@ async def the_command_line_tells(
     models = str(gateway.worker.services.settings.models)
     named = ["--models", models, "--data-dir", str(data_dir), "--redis-url", redis_url, "--since", "1h"]
     assert await asyncio.to_thread(run, ["policy", "replay", "--against", version, *named]) == 0
-    narrowed = next(one for one in gateway.outcomes if one.reason.startswith("budget:"))
+    narrowed = next(one for one in gateway.outcomes if one.route == "poor")
     async with gateway.session.get(f"{gateway.url}/explain/{narrowed.request_id}") as answer:
         shown = json.loads(await answer.read())
     assert answer.status == 200
-    assert shown["decision"]["budget"].startswith("narrowed by budget tenant per month: large, ")
-    assert shown["decision"]["headroom"]["left_nanousd"] > 0
+    told = "narrowed by budget route poor per month: large, small dropped, 1 attempt at most, 0.0005 USD left"
+    assert shown["decision"]["budget"] == told
+    assert shown["decision"]["headroom"]["left_nanousd"] == 500_000
