@@ -75,8 +75,8 @@ def access_line(outcome: Outcome, *, timestamp: str) -> AccessLine:
         outcome.usage.output_tokens,
         outcome.usage.cached_tokens,
         None if outcome.cost_nanousd is None else outcome.cost_nanousd / 1e9,
-        round(outcome.overhead_s * 1e3, 3),
-        round(outcome.total_s * 1e3, 3),
+        int(outcome.overhead_s * 1e6 + 0.5) / 1e3,  # `round` goes by way of a text, ten times slower
+        int(outcome.total_s * 1e6 + 0.5) / 1e3,
         outcome.parent_request_id,
         outcome.policy,
         outcome.policy_version,
@@ -93,6 +93,6 @@ def access_line(outcome: Outcome, *, timestamp: str) -> AccessLine:
         outcome.error_source,
         outcome.cache_tier,
         outcome.saved_nanousd / 1e9,
-        round(outcome.age_s, 3),
-        None if outcome.first_token_s is None else round(outcome.first_token_s * 1e3, 3),
+        int(outcome.age_s * 1e3 + 0.5) / 1e3,
+        None if outcome.first_token_s is None else int(outcome.first_token_s * 1e6 + 0.5) / 1e3,
     )

@@ -20,7 +20,7 @@ from gateway.errors import RequestFailed, http_failure
 from gateway.launch import Launcher
 from gateway.parts import Parts
 from gateway.stale import is_too_old, may_stand_in
-from gateway.trail import Ask, Trail
+from gateway.trail import NO_WISHES, Ask, Trail
 from policies.model import Plan, RouteClass
 from router.facts import facts_of
 
@@ -88,7 +88,7 @@ class Flow:
 
     async def _answer(self, ask: Ask, trail: Trail) -> Reply:
         route_class = self._launcher.match(ask, trail)
-        found = await self._look_up(ask, trail, route_class)
+        found = self._recalled(ask, trail, route_class) or await self._look_up(ask, trail, route_class)
         if isinstance(found, Elsewhere):
             found = await self._wait_elsewhere(ask, trail, route_class, found.lease)
         if isinstance(found, Hit):
@@ -109,6 +109,18 @@ class Flow:
             return None
         trail.note(found, cache="stale")
         return replay(ask, trail, found)
+
+    def _recalled(self, ask: Ask, trail: Trail, route_class: RouteClass) -> Hit | None:
+        """Return what is in memory for a request that was a hit before, byte for byte; None: look it up."""
+        key = _recalled_key(ask, trail, route_class)
+        if not key or ask.cache_control is not NO_WISHES:
+            return None
+        hit = self._parts.exact.peek(key, max_age_s=None)
+        if hit is None or not may_serve(hit.answer, route_class, self._parts.deployments.catalogue()):
+            return None
+        trail.key = key
+        trail.note(hit)
+        return hit
 
     async def _look_up(
         self, ask: Ask, trail: Trail, route_class: RouteClass
@@ -231,7 +243,7 @@ class Flow:
     def _remember(self, ask: Ask, trail: Trail, route_class: RouteClass) -> None:
         """Keep what was found out about a plain request that was a hit: the same bytes are likely to come again."""
         is_known = ask.recalled is not None and ask.recalled.route_class is route_class
-        if is_known or trail.policy is None or ask.origin != "user" or not _is_plain(ask, trail):
+        if is_known or trail.policy is None or ask.origin != "user" or ask.store_sampled or not _is_plain(ask, trail):
             return
         recalled = Recalled(
             request=ask.request,
@@ -261,11 +273,17 @@ def _is_plain(ask: Ask, trail: Trail) -> bool:
 
 
 def _key(ask: Ask, trail: Trail, route_class: RouteClass) -> str:
+    namespace, identity, arm = ask.cache_control.namespace, ask.identity, trail.arm
+    return _recalled_key(ask, trail, route_class) or exact_key(
+        ask.request.document, route_class, namespace=namespace, identity=identity, arm=arm
+    )
+
+
+def _recalled_key(ask: Ask, trail: Trail, route_class: RouteClass) -> str:
+    """Return the key that the same bytes had under this route, which stores their answers; "" where none is known."""
     recalled = ask.recalled
-    if recalled is not None and recalled.route_class is route_class and _is_plain(ask, trail):
-        return recalled.key
-    namespace = ask.cache_control.namespace
-    return exact_key(ask.request.document, route_class, namespace=namespace, identity=ask.identity, arm=trail.arm)
+    is_the_same = recalled is not None and recalled.route_class is route_class and _is_plain(ask, trail)
+    return recalled.key if recalled is not None and is_the_same else ""
 
 
 def _refuse_uncached(ask: Ask) -> None:

@@ -104,7 +104,12 @@ class AccessLog:
             event: Event = msgspec.to_builtins(self._line(outcome))
             structlog.get_logger().info("request", **{name: event[name] for name in event if name not in _SAID_BY_IT})
             return
-        self._keep(outcome)
+        # Written soon, with those that come meanwhile.
+        self._kept.append(outcome)
+        if len(self._kept) == 1:
+            self._flush_soon()
+        elif len(self._kept) >= MAX_KEPT_LINES:
+            self.flush()
 
     def flush(self) -> None:
         """Write what is kept."""
@@ -131,18 +136,14 @@ class AccessLog:
             self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         return f"{self._second_text}.{int((at_s - second) * 1000):03d}+00:00"
 
-    def _keep(self, outcome: Outcome) -> None:
-        """Write it soon, with those that come meanwhile. At once where no loop runs."""
-        self._kept.append(outcome)
-        if len(self._kept) >= MAX_KEPT_LINES:
+    def _flush_soon(self) -> None:
+        """Write what is kept in a moment; at once where no loop runs."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
             self.flush()
-        elif len(self._kept) == 1:
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:
-                self.flush()
-            else:
-                loop.call_later(FLUSH_S, self.flush)
+        else:
+            loop.call_later(FLUSH_S, self.flush)
 
 
 def report_crash(name: str, error: BaseException) -> None:

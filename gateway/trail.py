@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -43,6 +44,9 @@ class CacheControl:
     namespace: str = ""
 
 
+NO_WISHES: Final = CacheControl()  # of nearly all requests, and told by its identity
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One request as the flow takes it, from a client, a pipeline step or the warmer.
 
@@ -61,7 +65,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin = "user"
     session: str = ""
     tags: frozenset[str] = frozenset()
-    cache_control: CacheControl = CacheControl()
+    cache_control: CacheControl = NO_WISHES
     deadline_s: float | None = None
     traceparent: str | None = None
     identity: bytes | None = None
@@ -198,10 +202,6 @@ class Trail(msgspec.Struct, kw_only=True, eq=False):
         produced = flight.sent_bytes // (BYTES_PER_TOKEN * 8)
         return Usage(input_tokens=self.facts.input_tokens, output_tokens=produced, is_estimated=True)
 
-    def _malformed_events(self) -> int:
-        flight = self.flight
-        return flight.finished.malformed_events if self.is_leader and flight and flight.finished else 0
-
     def _booked(self, attempt: AttemptRecord) -> AttemptRecord:
         """Return the record with an estimate where a call was broken off before its first token: its prompt is paid."""
         if attempt.result != "cancelled" or attempt.usage is not None:
@@ -225,9 +225,9 @@ class Trail(msgspec.Struct, kw_only=True, eq=False):
             self.sink(self.told)
 
     def _outcome(self, result: Result, status: int, failure: RequestFailed | None, total_s: float) -> Outcome:
-        ask, route_class, plan, looked = self.ask, self.route_class, self.plan, self.looked
+        ask, route_class, plan, looked, flight = self.ask, self.route_class, self.plan, self.looked, self.flight
         model, provider, response_model, simulated, finish = self.answered_by()
-        cost = self.cost_nanousd()
+        cost = 0 if flight is None else self.cost_nanousd()
         # In the order of its fields, as test_trail.py holds: more than 15 arguments by name take 4 us more.
         return Outcome(
             ask.request_id,
@@ -263,8 +263,8 @@ class Trail(msgspec.Struct, kw_only=True, eq=False):
             self.saved_nanousd(),
             (cost or 0) if ask.origin == "user" else 0,
             finish,
-            self.attempts(),
-            self._malformed_events(),
+            self.attempts() if self.journal else (),
+            flight.finished.malformed_events if flight is not None and self.is_leader and flight.finished else 0,
             failure.code if failure else "",
             failure.type if failure else "",
             failure.source if failure else "",

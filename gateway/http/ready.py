@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE, HttpVersion11
+from aiohttp.http import SERVER_SOFTWARE, HttpVersion11, StreamWriter
 
 _ONE_WRITE_BYTES = 65_536
 _STREAMED = ("Content-Type: text/event-stream; charset=utf-8", "Cache-Control: no-cache", "X-Accel-Buffering: no")
@@ -20,13 +20,15 @@ _STREAMED = ("Content-Type: text/event-stream; charset=utf-8", "Cache-Control: n
 class _Own(web.StreamResponse):
     """What both kinds share: the head as bytes, and which connection it is for."""
 
+    _status = 200
+
     def __init__(self, lines: Sequence[str]) -> None:
-        super().__init__()
+        # Not aiohttp's own, which makes tables for headers and state: an answer that has its lines needs neither.
         self._lines = lines
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Take the connection over; nothing is sent before there is something to send with the head."""
-        if not self.prepared:
+        if self._payload_writer is None and not self._eof_sent:
             self._payload_writer = request.writer
             if self._keep_alive is None:
                 self._keep_alive = request.keep_alive
@@ -41,11 +43,24 @@ class _Own(web.StreamResponse):
         about = f"{closing}Date: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n{framing}\r\n\r\n"
         return f"HTTP/1.1 200 OK\r\n{text}\r\n{about}".encode()
 
-    async def _send(self, data: bytes) -> None:
-        """Write. Raises ConnectionError where the client has gone."""
+    def _put(self, data: bytes) -> bool:
+        """Write, past what aiohttp's `write` looks for: compression, a length. True: the client does not keep up.
+
+        Raises ConnectionError where it has gone.
+        """
         writer = self._payload_writer
-        assert writer is not None
-        await writer.write(data)
+        assert isinstance(writer, StreamWriter)
+        writer._write(data)
+        return writer.protocol.writing_paused
+
+    async def _send(self, data: bytes) -> None:
+        """Write, and wait for a client that does not keep up. Raises ConnectionError where it has gone."""
+        if self._put(data):
+            await self._drained()
+
+    async def _drained(self) -> None:
+        assert self._payload_writer is not None
+        await self._payload_writer.drain()
 
     def _end(self) -> None:
         self._eof_sent = True
@@ -67,10 +82,11 @@ class WholeAnswer(_Own):
         body = self._whole
         head = self._head(f"Content-Type: application/json\r\nContent-Length: {len(body)}")
         if len(body) < _ONE_WRITE_BYTES:
-            await self._send(head + body)
+            is_behind = self._put(head + body)
         else:
-            await self._send(head)
-            await self._send(body)
+            is_behind = self._put(head) | self._put(body)
+        if is_behind:
+            await self._drained()
         self._end()
 
 
@@ -83,9 +99,7 @@ class EventStream(_Own):
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send a block, the first one with the head. Raises ConnectionError where the client has gone."""
-        writer = self._payload_writer
-        assert writer is not None
-        await writer.write(self._framed(bytes(data)))
+        await self._send(self._framed(bytes(data)))
 
     async def write_eof(self, data: bytes = b"") -> None:
         """End the stream, with a last block."""

@@ -17,7 +17,7 @@ from gateway.dollars import usd
 from gateway.errors import from_bad_request, http_failure
 from gateway.http.state import REQUEST_ID, SPENDING, Services
 from gateway.keys import Caller
-from gateway.trail import Ask, CacheControl, Trail
+from gateway.trail import NO_WISHES, Ask, CacheControl, Trail
 from policies.model import Dialect
 from router.arrived import at_hand
 from router.facts import BadRequest, read_request
@@ -153,7 +153,7 @@ def cache_control_of(headers: Mapping[str, str], document: Mapping[str, object])
     given = headers.get("Cache-Control")
     wished = document.get("cache")
     if given is None and wished is None:
-        return _NO_WISHES
+        return NO_WISHES
     directives = _directives(given or "")
     if wished is not None and not isinstance(wished, dict):
         raise http_failure(400, "cache: expected an object {ttl, no-cache, no-store, namespace}", param="cache")
@@ -174,9 +174,6 @@ def cache_control_of(headers: Mapping[str, str], document: Mapping[str, object])
         ttl_s=float(ttl) if ttl is not None else None,
         namespace=namespace,
     )
-
-
-_NO_WISHES: Final = CacheControl()
 
 
 def _directives(header: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.embedder.home import EmbedderHome
 from gateway.settings import SHIPPED, process_environment
 from tests.bench.bare import KEY as BARE_KEY
 from tests.bench.machine import LOAD_CORE, SERVER_CORE, command_of, name_of, pin, pinned, tree
@@ -186,6 +187,9 @@ def gateway(
             port = urlsplit(re.findall(r"listens on (http://\S+)", banner)[0]).port or 0
             key = re.findall(r"shown only now: (\S+)", banner)[0]
             until(lambda: _is_ready(port), "the gateway's readiness", alive=process.popen)
+            if "off" not in options:  # it loads its model for seconds after that
+                listening = EmbedderHome.of(home / "data").socket
+                until(listening.exists, "the embedder", alive=process.popen)
             redis, embedder = _helpers(process)
             warm = [sys.executable, "-m", "gateway", "warm", *files]
             with running(warm, core=LOAD_CORE, out=home / "warm") as warmer:

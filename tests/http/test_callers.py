@@ -85,6 +85,13 @@ async def test_who_calls_is_asked_before_the_body_is_read(gateway: Gateway) -> N
     assert_refused(gateway, await exchange(gateway.url, data), 401, "invalid_api_key")
 
 
+async def test_an_outcome_says_whose_request_was_refused_where_the_key_was_right(gateway: Gateway) -> None:
+    await gateway.post("/v1/chat/completions", {"model": "small"})
+    async with gateway.session.post(gateway.url + "/v1/chat/completions", headers={"Authorization": "Bearer x"}):
+        pass
+    assert [(one.status, one.tenant) for one in gateway.outcomes] == [(400, gateway.tenant), (401, "")]
+
+
 async def test_a_revoked_key_stops_at_this_worker_at_once_and_at_others_within_a_second(
     start_gateway: StartGateway, gateway: Gateway
 ) -> None:

@@ -126,7 +126,7 @@ async def test_tags_choose_a_route(start_gateway: StartGateway) -> None:
 
 async def test_a_deadline_that_passes_is_a_504_that_nobody_retries(gateway: Gateway) -> None:
     gateway.provider.script("up-small", Reply(gate="never"))
-    answer = await gateway.chat(headers={"x-foreword-deadline-ms": "60"})
+    answer = await gateway.chat(headers={"x-foreword-deadline-ms": "300"})
     error = answer.json()["error"]
     assert (answer.status, error["code"], error["source"]) == (504, "deadline_exceeded", "gateway")
     assert error["message"] == "no complete answer within the caller's own deadline"
@@ -137,7 +137,7 @@ async def test_a_deadline_that_passes_is_a_504_that_nobody_retries(gateway: Gate
 
 async def test_a_deadline_that_passes_in_a_stream_is_an_error_event(gateway: Gateway) -> None:
     gateway.provider.script("up-small", Reply(gate="never", gate_at=3))
-    answer = await gateway.chat(headers={"x-foreword-deadline-ms": "100"}, stream=True)
+    answer = await gateway.chat(headers={"x-foreword-deadline-ms": "400"}, stream=True)
     *_, last = answer.events()
     assert json.loads(last)["error"]["code"] == "deadline_exceeded"
     await gateway.provider.wait_for_hang_up()

@@ -171,6 +171,7 @@ async def test_a_key_may_have_so_many_requests_open_and_others_are_not_concerned
         assert int(refused.headers["Retry-After"]) >= 1
         assert int(refused.headers["retry-after-ms"]) >= 1
         assert [told(outcome) for outcome in gateway.outcomes] == [("error", 429, "overloaded", "gateway")]
+        assert gateway.outcomes[0].tenant == gateway.tenant
         assert len(gateway.provider.requests) == 2
         listed = await exchange(
             gateway.url,

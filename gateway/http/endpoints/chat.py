@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.http.access import admitted
+from gateway.http.access import admitted, admitted_at_hand
 from gateway.http.answers import deliver, dry_run
 from gateway.http.runs import run_as_model
 from gateway.http.state import SERVICES
@@ -16,7 +16,7 @@ async def create(http: web.Request) -> web.StreamResponse:
     """Answer one chat request, streamed or not."""
     services = http.app[SERVICES]
     received_s = services.clock.monotonic()
-    async with admitted(http, services) as caller:
+    with admitted_at_hand(http, services) or await admitted(http, services) as caller:
         body = await read_body(http, services)
         ask = read_ask(http, body, services, caller=caller, dialect="chat", received_s=received_s)
         if ask.request.requested_model.startswith(PIPELINE_MODEL_PREFIX):

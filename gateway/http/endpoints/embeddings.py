@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.http.access import admitted
+from gateway.http.access import admitted, admitted_at_hand
 from gateway.http.answers import deliver, dry_run
 from gateway.http.state import SERVICES
 from gateway.http.wire import read_ask, read_body
@@ -14,7 +14,7 @@ async def create(http: web.Request) -> web.StreamResponse:
     """Answer one embeddings request."""
     services = http.app[SERVICES]
     received_s = services.clock.monotonic()
-    async with admitted(http, services) as caller:
+    with admitted_at_hand(http, services) or await admitted(http, services) as caller:
         body = await read_body(http, services)
         ask = read_ask(http, body, services, caller=caller, dialect="embeddings", received_s=received_s)
         if http.headers.get("x-foreword-dry-run") == "1":

@@ -6,7 +6,7 @@ import orjson
 from aiohttp import web
 
 from gateway.errors import RequestFailed, from_bad_request, http_failure
-from gateway.http.access import admitted
+from gateway.http.access import admitted, admitted_at_hand
 from gateway.http.state import REQUEST_ID, SERVICES
 from gateway.http.wire import read_body
 from gateway.knowledge.feedback import read_feedback
@@ -17,7 +17,7 @@ from router.facts import BadRequest, read_object
 async def create(http: web.Request) -> web.StreamResponse:
     """Take `{request_id, score | thumbs, comment?}`; 404 for a request nobody knows, 409 for one judged already."""
     services = http.app[SERVICES]
-    async with admitted(http, services) as caller:
+    with admitted_at_hand(http, services) or await admitted(http, services) as caller:
         body = await read_body(http, services)
         try:
             given = read_feedback(read_object(body, limits=services.limits))

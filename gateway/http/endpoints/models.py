@@ -6,7 +6,7 @@ import orjson
 from aiohttp import web
 
 from gateway.errors import http_failure
-from gateway.http.access import admitted
+from gateway.http.access import admitted, admitted_at_hand
 from gateway.http.state import REQUEST_ID, SERVICES, Services
 from gateway.keys import Caller
 from gateway.pipelines.spec import PIPELINE_MODEL_PREFIX
@@ -15,14 +15,14 @@ from gateway.pipelines.spec import PIPELINE_MODEL_PREFIX
 async def list_all(http: web.Request) -> web.StreamResponse:
     """List them in OpenAI's shape."""
     services = http.app[SERVICES]
-    async with admitted(http, services) as caller:
+    with admitted_at_hand(http, services) or await admitted(http, services) as caller:
         return _json(http, {"object": "list", "data": _entries(services, caller)})
 
 
 async def show(http: web.Request) -> web.StreamResponse:
     """Show one by name, or a 404."""
     services = http.app[SERVICES]
-    async with admitted(http, services) as caller:
+    with admitted_at_hand(http, services) or await admitted(http, services) as caller:
         wanted = http.match_info["model"]
         for entry in _entries(services, caller):
             if entry["id"] == wanted:

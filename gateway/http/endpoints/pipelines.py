@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.errors import from_bad_request
-from gateway.http.access import admitted
+from gateway.http.access import admitted, admitted_at_hand
 from gateway.http.runs import posted_by, send_named, send_whole
 from gateway.http.state import SERVICES
 from gateway.http.wire import read_body
@@ -16,7 +16,7 @@ async def run(http: web.Request) -> web.StreamResponse:
     """Run a pipeline by its name in the path."""
     services = http.app[SERVICES]
     received_s = services.clock.monotonic()
-    async with admitted(http, services) as caller:
+    with admitted_at_hand(http, services) or await admitted(http, services) as caller:
         body = await read_body(http, services)
         try:
             document = read_object(body, limits=services.limits)
