@@ -10,10 +10,10 @@ import asyncio
 from typing import Final
 
 from gateway.cache.admission import may_join, may_serve
-from gateway.cache.exact import Hit, Miss
+from gateway.cache.exact import Hit, Miss, store_key
 from gateway.cache.flight import Flight
 from gateway.cache.key import exact_key, is_storable
-from gateway.cache.lease import Elsewhere, Lease
+from gateway.cache.lease import Elsewhere, Lease, lease_name
 from gateway.cache.recall import Recalled
 from gateway.delivery import Reply, deliver, replay
 from gateway.errors import RequestFailed, http_failure
@@ -25,6 +25,8 @@ from policies.model import Plan, RouteClass
 from router.facts import facts_of
 
 _LONG_BYTES: Final = 1_048_576
+_Found = Hit | Flight | Lease | Elsewhere | None
+"""A stored answer, a call to join, what to call with, somebody else's call, or nothing."""
 
 
 class Flow:
@@ -90,7 +92,7 @@ class Flow:
         route_class = self._launcher.match(ask, trail)
         found = self._recalled(ask, trail, route_class) or await self._look_up(ask, trail, route_class)
         if isinstance(found, Elsewhere):
-            found = await self._wait_elsewhere(ask, trail, route_class, found.lease)
+            found = await self._wait_elsewhere(ask, trail, route_class)
         if isinstance(found, Hit):
             self._parts.refresher.told(ask, trail, found, run=self.run)
             self._remember(ask, trail, route_class)
@@ -122,9 +124,7 @@ class Flow:
         trail.note(hit)
         return hit
 
-    async def _look_up(
-        self, ask: Ask, trail: Trail, route_class: RouteClass
-    ) -> Hit | Flight | Lease | Elsewhere | None:
+    async def _look_up(self, ask: Ask, trail: Trail, route_class: RouteClass) -> _Found:
         """Return a stored answer, a call to join, or what to call with: the tiers in order, cheapest first."""
         control = ask.cache_control
         if not _may_store(ask, route_class):
@@ -137,7 +137,7 @@ class Flow:
         if control.no_cache:
             _refuse_uncached(ask)
             return None
-        found: Hit | Flight | Lease | Elsewhere | None
+        found: _Found
         if (here := self._here(ask, trail.key)) is not None:
             found = self._usable(here, route_class)
         elif self._may_wait(ask):
@@ -173,11 +173,6 @@ class Flow:
         self._launcher.give_up(lease)
         return found
 
-    async def _find(self, ask: Ask, key: str, route_class: RouteClass) -> Hit | Flight | None:
-        """Look here, then in the shared store, for what this caller may have."""
-        here = self._here(ask, key)
-        return self._usable(here, route_class) if here is not None else await self._fetch(ask, key, route_class)
-
     async def _fetch(self, ask: Ask, key: str, route_class: RouteClass) -> Hit | Flight | None:
         """Look in the shared store for what this caller may have."""
         max_age_s = ask.cache_control.max_age_s
@@ -185,26 +180,37 @@ class Flow:
         # The same request may have been launched, even answered, while this one waited for the store.
         return self._usable(fetched if isinstance(fetched, Hit) else self._here(ask, key), route_class)
 
-    async def _fetch_or_claim(
-        self, ask: Ask, key: str, route_class: RouteClass
-    ) -> Hit | Flight | Lease | Elsewhere | None:
-        """Look as `_fetch` does, and take the key's lease in the same trip, for the case that nothing is found."""
-        parts, tenant = self._parts, ask.caller.tenant
-        lease = parts.leases.draw(key, tenant=tenant)
-        max_age_s = ask.cache_control.max_age_s
+    async def _fetch_or_claim(self, ask: Ask, key: str, route_class: RouteClass) -> _Found:
+        """Look as `_fetch` does, and take the key's lease where nothing is found."""
+        parts = self._parts
+        lease = parts.leases.draw(store_key(key, tenant=ask.caller.tenant))
         try:
-            fetched, is_ours = await parts.exact.fetch_or_claim(key, lease, tenant=tenant, max_age_s=max_age_s)
+            fetched = await parts.exact.fetch_or_claim(key, lease, max_age_s=ask.cache_control.max_age_s)
         except asyncio.CancelledError:
             parts.leases.give_up(lease)
             raise
         found = self._usable(fetched if isinstance(fetched, Hit) else self._here(ask, key), route_class)
         if found is not None:
-            if is_ours:
+            if fetched is lease:
                 parts.leases.give_up(lease)
             return found
-        if isinstance(fetched, Miss) and fetched.is_store_down:
-            return None
-        return lease if is_ours else Elsewhere(lease=lease)
+        if isinstance(fetched, Miss):
+            return None if fetched.is_store_down else await self._claim_beside(ask, key, route_class)
+        return await self._claim_beside(ask, key, route_class) if isinstance(fetched, Hit) else fetched
+
+    async def _claim_beside(self, ask: Ask, key: str, route_class: RouteClass) -> _Found:
+        """Take a lease beside a stored answer that this caller may not have, others may, and an outage may need."""
+        leases = self._parts.leases
+        lease = leases.draw(lease_name(key, tenant=ask.caller.tenant), is_beside=True)
+        try:
+            # One trip, in this order: whoever had the lease stored the answer before giving it up.
+            claimed, found = await asyncio.gather(leases.claim(lease), self._fetch(ask, key, route_class))
+        except asyncio.CancelledError:
+            leases.give_up(lease)
+            raise
+        if found is not None and claimed is lease:
+            leases.give_up(lease)
+        return claimed if found is None else found
 
     def _usable(self, found: Hit | Flight | None, route_class: RouteClass) -> Hit | Flight | None:
         """Return it where this caller may have it."""
@@ -220,17 +226,16 @@ class Flow:
         is_shared = not control.no_store and not control.only_if_cached and not is_slow
         return is_shared and not ask.request.stream and self._parts.leases.is_on
 
-    async def _wait_elsewhere(
-        self, ask: Ask, trail: Trail, route_class: RouteClass, lease: Lease
-    ) -> Hit | Flight | Lease | None:
+    async def _wait_elsewhere(self, ask: Ask, trail: Trail, route_class: RouteClass) -> Hit | Flight | Lease | None:
         """Wait for the answer of the worker that has the key's lease, or for the lease; None: call without it."""
         parts, key = self._parts, trail.key
         began_s = parts.clock.monotonic()
 
-        async def look() -> Hit | Flight | None:
-            return await self._find(ask, key, route_class)
+        async def again() -> _Found:
+            here = self._usable(self._here(ask, key), route_class)
+            return here if here is not None else await self._fetch_or_claim(ask, key, route_class)
 
-        found: Hit | Flight | Lease | None = await parts.leases.wait(lease, look, left_s=self._left_s(ask))
+        found: Hit | Flight | Lease | None = await parts.leases.wait(again, left_s=self._left_s(ask))
         trail.waited_s = parts.clock.monotonic() - began_s
         trail.note(found)
         return found

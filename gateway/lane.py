@@ -124,7 +124,7 @@ class Lane:
         For who asks several lanes at once; cancel the future to leave.
         """
         waiting = self._enter(commands)
-        waiting.future = self._running_loop().create_future()
+        waiting.future = (self._loop or self._running_loop()).create_future()
         return waiting.future
 
     def post(self, *commands: Command, told: Told) -> None:
@@ -140,7 +140,7 @@ class Lane:
             self._start()
         if self._state == "down":
             raise StoreUnavailable(self._reason)
-        loop = self._running_loop()
+        loop = self._loop or self._running_loop()
         waiting = Waiting(commands, loop.time() + self._timeout_s)
         self._pending.append(waiting)
         if self._wake is not None and not self._wake.done():

@@ -234,8 +234,9 @@ class Launcher:
             self.give_up(lease)
             return
         self._parts.exact.keep(flight.key, answer)
-        # Stored before the lease is given up: who waits for that must then find the answer.
         self._parts.exact.share(flight.key, answer, tenant=ask.caller.tenant, lease=lease)
+        if lease is not None and lease.is_beside:
+            self.give_up(lease)  # now: who waits for it must then find the answer
         self._parts.keeper.keep(ask, trail, answer, key=flight.key)
         self._parts.semantic.learn(trail, answer, run=self._run)
 

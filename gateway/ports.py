@@ -21,19 +21,18 @@ class Store(Protocol):
         """Return the value, or None where there is none or it has expired. Raises StoreUnavailable."""
         ...
 
-    async def get_or_claim(self, key: str, claim: str, token: bytes, *, ttl_s: float) -> tuple[bytes | None, bool]:
-        """Claim `claim` for `ttl_s` seconds unless somebody has, then get `key`, in one round trip.
+    async def get_or_claim(self, key: str, token: bytes, *, ttl_s: float) -> bytes | None:
+        """Return the value, another's token too; where there is none put `token` there for `ttl_s`, return None.
 
-        Return the value, and whether the claim is ours. Raises StoreUnavailable, after which it may be.
+        Atomic. Raises StoreUnavailable, after which the token may be there.
         """
         ...
 
-    def put_soon(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        """Store without waiting, in order with other calls; lost where the store is away."""
-        ...
+    def put_soon(self, key: str, value: bytes, *, ttl_s: float, token: bytes = b"") -> None:
+        """Store without waiting, in order with other calls; lost where the store is away.
 
-    def put_and_release_soon(self, key: str, value: bytes, claim: str, token: bytes, *, ttl_s: float) -> None:
-        """Store, then give `claim` up if it still holds `token`, without waiting, in order with other calls."""
+        Where the store refuses, `token` goes, if `key` holds that.
+        """
         ...
 
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:

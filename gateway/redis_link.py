@@ -73,9 +73,10 @@ class Connection:
         if self._wire is None:
             raise LinkDown("not connected")
         replies = await self._wire.exchange(pack(commands), len(commands))
-        if any(isinstance(reply, Refused) and reply.code == "READONLY" for reply in replies):
-            # A new connection may lead to the new primary, this one never will.
-            raise LinkDown("the server is a read-only replica")
+        for reply in replies:
+            if isinstance(reply, Refused) and reply.code == "READONLY":
+                # A new connection may lead to the new primary, this one never will.
+                raise LinkDown("the server is a read-only replica")
         return replies
 
     async def drop(self) -> None:

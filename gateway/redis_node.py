@@ -14,7 +14,8 @@ from gateway.ports import StoreUnavailable
 from gateway.waiting import Command, Told
 
 _GROWING: Final = frozenset({"SET", "XADD", "HSET", "HSETNX"})
-_FULL: Final = frozenset({"OOM", "OutOfMemoryError"})
+FULL: Final = frozenset({"OOM", "OutOfMemoryError"})
+"""How a server says that it has no room."""
 _ROOM_WRITES: Final = 8
 
 
@@ -111,10 +112,14 @@ class Room:
 
     def note(self, commands: Sequence[Command], replies: Sequence[object]) -> None:
         """Learn from replies. At the brink small writes pass and large ones do not: several in a row must pass."""
-        if not self.is_full and not any(isinstance(reply, Refused) for reply in replies):
-            return
+        if not self.is_full:
+            for reply in replies:
+                if isinstance(reply, Refused):
+                    break
+            else:
+                return
         for command, reply in zip(commands, replies, strict=True):
-            if isinstance(reply, Refused) and reply.code in _FULL:
+            if isinstance(reply, Refused) and reply.code in FULL:
                 self._accepted = 0
                 if not self.is_full:
                     self.moved(Transition(state="full", reason=f"{command[0]!s} refused: out of memory"))

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from gateway.cache.codec import StoredAnswer, decode, encode
-from gateway.cache.lease import Lease
+from gateway.cache.lease import Elsewhere, Lease, is_claim
 from gateway.ports import Clock, Store, StoreUnavailable
 
 ALONE_LIMIT_S: Final = 60.0
@@ -71,18 +71,19 @@ class ExactCache:
         return self._read(key, raw, max_age_s)
 
     async def fetch_or_claim(
-        self, key: str, lease: Lease, *, tenant: str, max_age_s: float | None
-    ) -> tuple[Hit | Miss, bool]:
-        """Claim `lease` and look into the shared store, in one round trip; return also whether the lease is ours.
+        self, key: str, lease: Lease, *, max_age_s: float | None
+    ) -> Hit | Miss | Lease | Elsewhere:
+        """Look into the shared store under the lease's name, and claim that where nothing is there, in one command.
 
-        After a cancel it may be: give it up.
+        Miss: an answer is there that cannot be used. After a cancel the lease may be ours: give it up.
         """
-        name = store_key(key, tenant=tenant)
         try:
-            raw, is_ours = await self._store.get_or_claim(name, lease.name, lease.token, ttl_s=lease.ttl_s)
+            raw = await self._store.get_or_claim(lease.name, lease.token, ttl_s=lease.ttl_s)
         except StoreUnavailable:
-            return Miss(is_store_down=True), False
-        return self._read(key, raw, max_age_s), is_ours
+            return Miss(is_store_down=True)
+        if raw is None:
+            return lease
+        return Elsewhere() if is_claim(raw) else self._read(key, raw, max_age_s)
 
     def _read(self, key: str, raw: bytes | None, max_age_s: float | None) -> Hit | Miss:
         answer = decode(raw) if raw is not None else None
@@ -120,12 +121,9 @@ class ExactCache:
             self._drop(next(iter(self._memory)))
 
     def share(self, key: str, answer: StoredAnswer, *, tenant: str, lease: Lease | None = None) -> None:
-        """Put into the shared store without waiting, and give `lease` up after that; lost where the store is away."""
-        name, value, ttl_s = store_key(key, tenant=tenant), encode(answer), answer.ttl_s + answer.stale_s
-        if lease is None:
-            self._store.put_soon(name, value, ttl_s=ttl_s)
-        else:
-            self._store.put_and_release_soon(name, value, lease.name, lease.token, ttl_s=ttl_s)
+        """Put into the shared store without waiting, over the claim of `lease`; lost where the store is away."""
+        name, token = store_key(key, tenant=tenant), b"" if lease is None else lease.token
+        self._store.put_soon(name, encode(answer), ttl_s=answer.ttl_s + answer.stale_s, token=token)
 
     def heard(self) -> None:
         """Note that what others have withdrawn is known up to now; from the first time on that has to go on.

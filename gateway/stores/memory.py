@@ -74,17 +74,19 @@ class MemoryStore:
         """Return the value, or None where there is none or it has expired. Never waits."""
         return self.peek(key)
 
-    async def get_or_claim(self, key: str, claim: str, token: bytes, *, ttl_s: float) -> tuple[bytes | None, bool]:
-        """Claim `claim` unless somebody has, then get `key`; return its value and whether the claim is ours."""
-        is_ours = await self.claim(claim, token, ttl_s=ttl_s)
-        return self.peek(key), is_ours
+    async def get_or_claim(self, key: str, token: bytes, *, ttl_s: float) -> bytes | None:
+        """Return the value; where there is none put `token` there and return None."""
+        value = self.peek(key)
+        if value is None:
+            self.put_soon(key, token, ttl_s=ttl_s)
+        return value
 
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Store for `ttl_s` seconds, replacing; 0 or less only deletes. Never waits."""
         self.put_soon(key, value, ttl_s=ttl_s)
 
-    def put_soon(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        """Store for `ttl_s` seconds, replacing; 0 or less only deletes."""
+    def put_soon(self, key: str, value: bytes, *, ttl_s: float, token: bytes = b"") -> None:  # noqa: ARG002
+        """Store for `ttl_s` seconds, replacing, a token too; 0 or less, or a value beyond the bound, only deletes."""
         if key in self._values:
             self._drop(key)
         if ttl_s <= 0 or _cost(key, value) > self._max_bytes:
@@ -92,11 +94,6 @@ class MemoryStore:
         self._values[key] = (value, self._clock.monotonic() + ttl_s)
         self._size_bytes += _cost(key, value)
         self._shrink()
-
-    def put_and_release_soon(self, key: str, value: bytes, claim: str, token: bytes, *, ttl_s: float) -> None:
-        """Store as `put_soon` does, then delete `claim` if it holds `token`."""
-        self.put_soon(key, value, ttl_s=ttl_s)
-        self.release_soon(claim, token)
 
     async def claim(self, key: str, value: bytes, *, ttl_s: float) -> bool:
         """Put unless there is a value; return whether it was put. Never waits."""

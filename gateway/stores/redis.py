@@ -13,7 +13,7 @@ from gateway.clock import SystemClock
 from gateway.lane import Refused, Standing, Transition
 from gateway.ports import Clock, StoreUnavailable
 from gateway.redis_cluster import Cluster
-from gateway.redis_node import Road
+from gateway.redis_node import FULL, Road
 from gateway.redis_reach import Reach
 from gateway.redis_replies import elements, integer, mapping, optional, pair, text
 from gateway.redis_slots import SCHEMES
@@ -22,6 +22,12 @@ from gateway.waiting import Command
 
 PAGE = 500
 """Elements asked for in one step of a scan: a few milliseconds of parsing at most."""
+_CLAIM = (
+    "local v = redis.call('GET', KEYS[1]) if v then return v end "
+    "v = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) "
+    "return v.err and redis.error_reply((string.match(v.err, '%u%u%u+') or 'ERR') .. ' no claim')"
+)
+"""SET with NX and GET would do it, from Redis 7. Redis 6 hides an error's code within a script's own words."""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end"
 OnCall = Callable[[str, float, bool], None]
 """Told of every call that was waited for to its end: operation, seconds, whether it failed."""
@@ -86,26 +92,26 @@ class RedisStore:
         """Return the value, or None where there is none or it has expired. Raises StoreUnavailable."""
         return optional(await self._ask("GET", key))
 
-    async def get_or_claim(self, key: str, claim: str, token: bytes, *, ttl_s: float) -> tuple[bytes | None, bool]:
-        """Claim `claim` unless somebody has, then get `key`; return its value and whether the claim is ours.
+    async def get_or_claim(self, key: str, token: bytes, *, ttl_s: float) -> bytes | None:
+        """Return the value, another's token too; where there is none put `token` there and return None: one command.
 
-        One round trip, for keys of one slot. A server without room for the claim still reads: nobody waits for nobody
-        then, and the claim counts as ours. Raises StoreUnavailable, after which it may be."""
-        get: Command = ("GET", key)
-        claimed, value = await self._replies((_claim(claim, token, ttl_s), get), self._road)
-        return optional(_accepted(get, value)), claimed is not None
+        A server without room for the token still reads: None then too, since there is nobody to wait for.
+        Raises StoreUnavailable, after which the token may be there."""
+        command: Command = ("EVAL", _CLAIM, 1, key, token, max(1, round(ttl_s * 1000)))
+        (reply,) = await self._replies((command,), self._road, "get")
+        if isinstance(reply, Refused) and reply.code in FULL:
+            return None
+        return optional(_accepted(command, reply))
 
     async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
         """Store for `ttl_s` seconds, replacing; 0 or less only deletes. Raises StoreUnavailable."""
         await self._ask(*_put(key, value, ttl_s))
 
-    def put_soon(self, key: str, value: bytes, *, ttl_s: float) -> None:
-        """Store without waiting, in order with other calls; lost where the server is away or refuses."""
-        self._post(_put(key, value, ttl_s))
+    def put_soon(self, key: str, value: bytes, *, ttl_s: float, token: bytes = b"") -> None:
+        """Store without waiting, in order with other calls; lost where the server is away or refuses.
 
-    def put_and_release_soon(self, key: str, value: bytes, claim: str, token: bytes, *, ttl_s: float) -> None:
-        """Store as `put_soon` does, then delete `claim` if it holds `token`: in one go, for keys of one slot."""
-        self._post(_put(key, value, ttl_s), _release(claim, token))
+        Where it refuses, `token` goes, if `key` holds that."""
+        self._post(_put(key, value, ttl_s), refused=_release(key, token) if token else None)
 
     def post(self, command: Command) -> None:
         """Send a command without waiting, in order with other calls; lost where the server is away or refuses."""
@@ -211,26 +217,38 @@ class RedisStore:
         replies = await self._replies(commands, road or self._road)
         return [_accepted(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
-    async def _replies(self, commands: Sequence[Command], road: Road) -> Sequence[object]:
+    async def _replies(self, commands: Sequence[Command], road: Road, operation: str = "") -> Sequence[object]:
+        operation = operation or _operation(commands[-1])
         started_s = self._clock.monotonic()  # uvloop's own time stands still for a millisecond
         try:
             replies = await road.ask(*commands)
         except StoreUnavailable:
-            self._note(commands[-1], started_s, None)
+            self._note(operation, started_s, None)
             raise
-        self._note(commands[-1], started_s, replies)
+        self._note(operation, started_s, replies)
         return replies
 
-    def _post(self, *commands: Command) -> None:
-        started_s = self._clock.monotonic()
-        self._road.post(*commands, told=lambda replies: self._note(commands[0], started_s, replies))
+    def _post(self, command: Command, *, refused: Command | None = None) -> None:
+        """Send without waiting, and then `refused` where the server said no."""
+        operation, started_s = _operation(command), self._clock.monotonic()
 
-    def _note(self, named: Command, started_s: float, replies: Sequence[object] | None) -> None:
+        def told(replies: Sequence[object] | None) -> None:
+            if self._note(operation, started_s, replies) and replies is not None and refused is not None:
+                self._post(refused)
+
+        self._road.post(command, told=told)
+
+    def _note(self, operation: str, started_s: float, replies: Sequence[object] | None) -> bool:
+        """Tell of a call, and return whether it failed."""
         has_failed = replies is None
         for reply in replies or ():
             has_failed = has_failed or isinstance(reply, Refused)
-        operation = _OPERATIONS.get(str(named[0]), "other")
         self._on_call(operation, self._clock.monotonic() - started_s, has_failed)
+        return has_failed
+
+
+def _operation(command: Command) -> str:
+    return _OPERATIONS.get(str(command[0]), "other")
 
 
 def _put(key: str, value: bytes, ttl_s: float) -> Command:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.codec import decode as decode_answer
 from gateway.cache.exact import store_key
-from gateway.cache.lease import lease_name
+from gateway.cache.lease import is_claim, lease_name
 from gateway.redis_replies import integer, optional
 from gateway.retained.kept import Kept, decode, kept_key
 from gateway.warming.leader import Runner
@@ -54,8 +54,9 @@ class Shelf:
         gets = [("GET", store_key(key, tenant=tenant)) for key in keys]
         asked = [("EXISTS", lease_name(key, tenant=tenant)) for key in keys]
         replies = await self._store.run(*gets, *asked)
-        answers = tuple(None if (raw := optional(one)) is None else decode_answer(raw) for one in replies[: len(keys)])
-        return Standing(answers=answers, is_asked=any(integer(one) for one in replies[len(keys) :]))
+        found = [optional(one) for one in replies[: len(keys)]]
+        is_asked = any(raw is not None and is_claim(raw) for raw in found) or any(map(integer, replies[len(keys) :]))
+        return Standing(answers=tuple(None if raw is None else decode_answer(raw) for raw in found), is_asked=is_asked)
 
     async def drop_unused(self, tenant: str, key: str) -> bool:
         """Delete an answer that the warmer had made and that made room; return whether there was one."""

@@ -13,7 +13,7 @@ from typing import Self
 import aiohttp
 
 from policies.model import Dialect
-from router.arrived import at_hand
+from router.arrived import at_hand, next_piece
 from router.errors import ErrorKind, ProviderError
 from router.provider_errors import error_of_response
 from router.provider_link import Answer, ProviderLink, Target
@@ -139,7 +139,7 @@ class _Chunks:
 
     async def __anext__(self) -> bytes:
         try:
-            chunk = await self._response.content.readany()
+            chunk = await next_piece(self._response.content)
         except (aiohttp.ClientError, OSError) as error:
             raise _cut(error, self._deployment) from error
         if not chunk:
@@ -167,7 +167,7 @@ async def _read(response: Answer, deployment: Deployment, max_bytes: int, *, cut
     parts: list[bytes] = []
     size = 0
     try:
-        while size <= max_bytes and (part := await content.readany()):
+        while size <= max_bytes and (part := await next_piece(content)):
             parts.append(part)
             size += len(part)
     except (aiohttp.ClientError, OSError) as error:

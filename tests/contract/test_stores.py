@@ -200,25 +200,29 @@ async def test_a_claim_of_a_crashed_owner_expires(store: AnyStore, key: str) -> 
     assert await store.claim(key, b"next", ttl_s=60)
 
 
-async def test_a_value_and_a_claim_are_had_in_one_call(store: AnyStore, key: str) -> None:
-    value, claim = key + "value", key + "claim"
-    assert await store.get_or_claim(value, claim, b"mine", ttl_s=60) == (None, True)
-    store.put_soon(value, b"answer", ttl_s=60)
-    store.release_soon(claim, b"another's")
-    assert await store.get_or_claim(value, claim, b"later", ttl_s=60) == (b"answer", False)
-    store.release_soon(claim, b"mine")
-    assert await store.get_or_claim(value, claim, b"later", ttl_s=60) == (b"answer", True)
+async def test_a_value_that_is_not_there_is_claimed_by_who_looks_for_it_first(store: AnyStore, key: str) -> None:
+    found = await asyncio.gather(*(store.get_or_claim(key, b"%d" % number, ttl_s=60) for number in range(3)))
+    assert found == [None, b"0", b"0"]
+    store.release_soon(key, b"1")
+    assert await store.get_or_claim(key, b"3", ttl_s=60) == b"0"
+    store.release_soon(key, b"0")
+    assert await store.get_or_claim(key, b"4", ttl_s=60) is None
 
 
-async def test_an_answer_is_stored_and_its_claim_given_up_in_one_call_unless_it_is_anothers_by_then(
-    store: AnyStore, key: str
-) -> None:
-    value, claim = key + "value", key + "claim"
-    assert await store.get_or_claim(value, claim, b"mine", ttl_s=60) == (None, True)
-    store.put_and_release_soon(value, b"first", claim, b"another's", ttl_s=60)
-    assert await store.get_or_claim(value, claim, b"later", ttl_s=60) == (b"first", False)
-    store.put_and_release_soon(value, b"second", claim, b"mine", ttl_s=60)
-    assert await store.get_or_claim(value, claim, b"later", ttl_s=60) == (b"second", True)
+async def test_a_value_takes_the_place_of_whose_claim_there_is_and_its_time(store: AnyStore, key: str) -> None:
+    assert await store.get_or_claim(key, b"mine", ttl_s=0.02) is None
+    store.put_soon(key, b"answer", ttl_s=60, token=b"another's")
+    await store.put(key + "short", b"x", ttl_s=0.03)
+    await _gone(store, key + "short")
+    assert await store.get_or_claim(key, b"later", ttl_s=60) == b"answer"
+    store.release_soon(key, b"mine")
+    assert await store.get(key) == b"answer"
+
+
+async def test_a_claim_for_a_value_that_never_comes_expires(store: AnyStore, key: str) -> None:
+    assert await store.get_or_claim(key, b"dead", ttl_s=0.02) is None
+    await _gone(store, key)
+    assert await store.get_or_claim(key, b"next", ttl_s=60) is None
 
 
 async def test_what_is_stored_soon_may_also_delete(store: AnyStore, key: str) -> None:

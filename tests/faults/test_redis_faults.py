@@ -143,6 +143,27 @@ async def test_a_full_redis_refuses_writes_and_nobody_notices(redis: EmbeddedRed
         assert gateway.worker.ledger.dropped == 0
 
 
+async def test_a_full_redis_lets_nobody_wait_for_an_answer_that_it_refuses(
+    redis: EmbeddedRedis, tmp_path: Path
+) -> None:
+    async with gateway_on(redis.url, tmp_path) as gateway:
+        store = gateway.worker.store
+        assert await store.get_or_claim("asked", b"mine", ttl_s=60) is None
+        assert await store.get_or_claim("asked too", b"another's", ttl_s=60) is None
+        assert await told(redis, "CONFIG", "SET", "maxmemory-policy", "noeviction") == "+OK"
+        assert await told(redis, "CONFIG", "SET", "maxmemory", "1") == "+OK"
+        with capture_logs() as lines:
+            assert await store.get_or_claim("asked later", b"mine", ttl_s=60) is None
+        assert transitions(lines) == ["redis is full"]
+        assert await store.get_or_claim("asked too", b"mine", ttl_s=60) == b"another's"
+        for key in ("asked", "asked too"):
+            store.put_soon(key, b"answer", ttl_s=60, token=b"mine")
+        async with asyncio.timeout(30):
+            while await store.get("asked") is not None:
+                pass
+        assert await store.get("asked too") == b"another's"
+
+
 async def test_the_wrong_type_under_a_key_is_a_miss_that_is_mended(redis: EmbeddedRedis, tmp_path: Path) -> None:
     async with gateway_on(redis.url, tmp_path) as gateway:
         name = store_key(gateway.outcomes[0].cache_key, tenant=gateway.tenant)

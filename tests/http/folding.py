@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.budgets.meters import tag
 from gateway.cache.exact import store_key
+from gateway.cache.lease import is_claim
 from gateway.stores.redis import RedisStore
 from tests.http.running import Answer, Gateway
 
@@ -100,8 +101,10 @@ def _without_empty(message: Json) -> Json:
 async def until_shared(gateway: Gateway, key: str) -> None:
     """Return once the answer to the exact key is in Redis, where it is put after the client has it."""
     async with asyncio.timeout(30):
-        while await gateway.worker.store.get(store_key(key, tenant=gateway.tenant)) is None:
-            pass
+        while True:
+            value = await gateway.worker.store.get(store_key(key, tenant=gateway.tenant))
+            if value is not None and not is_claim(value):
+                return
 
 
 async def until_callers(gateway: Gateway, count: int) -> None:

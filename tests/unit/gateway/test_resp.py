@@ -64,6 +64,21 @@ def test_what_is_no_reply_takes_the_link_down(said: bytes) -> None:
         fed([said])
 
 
+@given(
+    commands=st.lists(
+        st.lists(
+            st.sampled_from(["SET", "PX", "é"]) | st.binary(max_size=600) | st.integers(), min_size=1, max_size=40
+        ),
+        max_size=4,
+    )
+)
+def test_commands_of_any_length_are_packed_as_arrays_of_bulk_strings(commands: list[list[str | bytes | int]]) -> None:
+    def words(command: list[str | bytes | int]) -> list[object]:
+        return [word if isinstance(word, bytes) else str(word).encode() for word in command]
+
+    assert pack([tuple(command) for command in commands]) == b"".join(wire(words(command)) for command in commands)
+
+
 def test_commands_are_packed_with_the_lengths_of_their_bytes() -> None:
     assert pack([("SET", "ké", b"\r\n", "PX", 5)]) == (
         b"*5\r\n$3\r\nSET\r\n$3\r\nk\xc3\xa9\r\n$2\r\n\r\n\r\n$2\r\nPX\r\n$1\r\n5\r\n"

@@ -8,6 +8,8 @@ import msgspec
 
 from gateway.cache.codec import StoredAnswer
 from gateway.cache.exact import ExactCache, Hit, Miss, store_key
+from gateway.cache.lease import Elsewhere, Leases
+from gateway.cache.withdraw import answers
 from gateway.ports import StoreUnavailable
 from gateway.stores.memory import MemoryStore
 from router.types import Usage
@@ -103,6 +105,25 @@ def test_memory_is_bounded_in_bytes_and_drops_the_least_recently_used() -> None:
     assert cache.held_bytes <= 100_000
     cache.keep("huge", answer(clock, size_bytes=50_000))
     assert cache.peek("huge", max_age_s=None) is None
+
+
+async def test_a_claim_on_an_answers_place_is_no_answer_to_whoever_reads() -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock, max_bytes=1 << 20)
+    cache, leases = ExactCache(store, clock, max_bytes=1 << 20), Leases(store, clock, wait_s=10)
+    name = store_key("k", tenant="t")
+    first, second = leases.draw(name), leases.draw(name)
+    assert await cache.fetch_or_claim("k", first, max_age_s=None) is first
+    assert await cache.fetch_or_claim("k", second, max_age_s=None) == Elsewhere()
+    assert await cache.fetch("k", tenant="t", max_age_s=None) == Miss()
+    assert await cache.fetch_stale("k", tenant="t") is None
+    assert [found async for found in answers(store)] == []
+    made = answer(clock)
+    cache.share("k", made, tenant="t", lease=first)
+    leases.give_up(first)
+    assert await cache.fetch_or_claim("k", second, max_age_s=None) == Hit(answer=made, tier="redis", age_s=0)
+    clock.at += 5
+    assert await cache.fetch_or_claim("k", second, max_age_s=1) == Miss()
 
 
 async def test_a_store_that_is_away_is_a_miss_that_says_so() -> None:

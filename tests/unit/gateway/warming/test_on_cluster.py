@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.cache.exact import store_key
+from gateway.cache.lease import Leases, lease_name
 from gateway.cache.withdraw import Selection
 from gateway.clock import SystemClock
 from gateway.part import Part
@@ -63,6 +65,22 @@ async def test_requests_of_many_tenants_are_kept_bounded_and_forgotten(store: Re
         gone = await forget(store, Selection(tenant=tenant), frozenset(), in_scope=frozenset())
         assert gone == sum(found)
         assert await shelf.kept(tenant, "key-11") is None
+
+
+async def test_who_asks_at_this_moment_is_seen_by_the_claim_on_the_answer_or_beside_it(store: RedisStore) -> None:
+    shelf, tenant = Shelf(store), "cluster-claims"
+    leases = Leases(store, SystemClock(), wait_s=60.0)
+    claim = leases.draw(store_key("k", tenant=tenant))
+    assert not (await shelf.standing(tenant, ("k",))).is_asked
+    assert await store.get_or_claim(claim.name, claim.token, ttl_s=claim.ttl_s) is None
+    standing = await shelf.standing(tenant, ("k",))
+    assert (standing.answers, standing.is_asked) == ((None,), True)
+    leases.give_up(claim)
+    assert not (await shelf.standing(tenant, ("k",))).is_asked
+    beside = leases.draw(lease_name("k", tenant=tenant), is_beside=True)
+    assert await leases.claim(beside) is beside
+    assert (await shelf.standing(tenant, ("k",))).is_asked
+    leases.give_up(beside)
 
 
 async def test_the_lead_fences_the_notes(store: RedisStore) -> None:
