@@ -176,8 +176,7 @@ def gateway(
     try:
         (home / "policies").mkdir()
         (home / "models.yaml").write_text(models or models_yaml(upstream))
-        shipped = (SHIPPED / "default.yaml").read_text()
-        (home / "policies" / "default.yaml").write_text(policy or shipped)
+        (home / "policies" / "default.yaml").write_text(policy or (SHIPPED / "default.yaml").read_text())
         files = ["--data-dir", str(home / "data"), "--policies", str(home / "policies")]
         files += ["--models", str(home / "models.yaml")]
         serve = [sys.executable, *command, "serve", "--port", "0", "--workers", str(workers), "--no-warmer", *files]
@@ -187,10 +186,7 @@ def gateway(
             port = urlsplit(re.findall(r"listens on (http://\S+)", banner)[0]).port or 0
             key = re.findall(r"shown only now: (\S+)", banner)[0]
             until(lambda: _is_ready(port), "the gateway's readiness", alive=process.popen)
-            if "off" not in options:  # it loads its model for seconds after that
-                listening = EmbedderHome.of(home / "data").socket
-                until(listening.exists, "the embedder", alive=process.popen)
-            redis, embedder = _helpers(process)
+            redis, embedder = _helpers(process, None if "off" in options else EmbedderHome.of(home / "data"))
             warm = [sys.executable, "-m", "gateway", "warm", *files]
             with running(warm, core=LOAD_CORE, out=home / "warm") as warmer:
                 own = tuple(pid for pid in process.pids if pid not in redis + embedder)
@@ -208,8 +204,10 @@ def gateway(
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _helpers(process: Process) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the pids of Redis and of the embedder, moved to the load's core."""
+def _helpers(process: Process, home: EmbedderHome | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the pids of Redis and of the embedder, moved to the load's core; its model takes seconds to load."""
+    if home is not None:
+        until(home.socket.exists, "the embedder", alive=process.popen)
     redis = tuple(pid for pid in process.pids if "redis" in name_of(pid))
     embedder = tuple(pid for pid in process.pids if "gateway.embedder" in command_of(pid))
     pin((*redis, *embedder), LOAD_CORE)
