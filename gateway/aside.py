@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from gateway.budgets.books import Budgets
-from gateway.budgets.bound import plan_nanousd, size_of
+from gateway.budgets.bound import size_of
 from gateway.budgets.meters import Calendar, daily_meter, tag
 from gateway.budgets.pool import Reservation
 from gateway.cache.flight import Flight
@@ -23,6 +23,7 @@ from gateway.errors import RequestFailed
 from gateway.ports import Clock
 from gateway.supervisor import Supervisor
 from gateway.trail import Ask, CacheControl, Trail
+from policies.bounds import plan_nanousd
 from policies.decide import may_have
 from policies.model import Catalogue, Plan, Policy, RequestFacts, RouteClass
 from router.facts import facts_of

@@ -28,6 +28,7 @@ def policy_actions(parser: argparse.ArgumentParser) -> Sequence[argparse.Argumen
     explain.add_argument("--dialect", choices=("chat", "embeddings"), default="chat", help="which endpoint")
     explain.add_argument("--unhealthy", default="", metavar="MODEL,…", help="models taken to be out of service")
     explain.add_argument("--draw", type=float, default=0.5, help="the draw, from 0 to 1 (default: %(default)s)")
+    explain.add_argument("--budget-left", type=_usd, metavar="USD", help="what its tightest budget has left")
     diff = add(actions, "diff", "show every key that two policy files do not have in common")
     diff.add_argument("old", type=Path)
     diff.add_argument("new", type=Path)
@@ -43,6 +44,13 @@ def report_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--warming", action="store_true", help="what warming was good for, by predictor")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw that; with --warming alone")
     return with_json((parser,))[0]
+
+
+def _usd(text: str) -> float:
+    found = float(text)
+    if not 0 <= found < float("inf"):
+        raise ValueError
+    return found
 
 
 def _since(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 from gateway.cache.flight import DeadlineExceeded, FellBehind, Interrupted
 from gateway.outcome import Source
 from policies.model import NoCandidate, RejectionCode
+from policies.narrowing import Cut, Headroom
 from router.errors import AttemptsFailed, ErrorKind, NoDeployment, ProviderError
 from router.facts import BadRequest
 
@@ -18,8 +19,12 @@ from router.facts import BadRequest
 class RequestFailed(Exception):
     """A request that ends in an error body. `should_retry` False tells SDKs that the gateway has tried enough.
 
-    `is_recorded` is set once an Outcome tells of it, so that the door does not tell it again.
+    `is_recorded` is set once an Outcome tells of it, so that the door does not tell it again. Where budgets refused a
+    plan, `headroom` and `cut` are what the record of its decision says of that.
     """
+
+    headroom: Headroom | None = None
+    cut: Cut | None = None
 
     def __init__(
         self,

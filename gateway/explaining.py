@@ -10,7 +10,9 @@ from dataclasses import asdict
 import msgspec
 
 from gateway.outcome import Outcome
+from policies.decision import Decision
 from policies.explain import Explanation
+from policies.narrowing import told
 
 _CACHE = ("cache", "cache_tier", "cache_key", "age_s", "similarity", "nearest", "refused_by")
 _COST = ("cost_nanousd", "saved_nanousd", "interaction_cost_nanousd", "usage")
@@ -30,6 +32,7 @@ def shown_outcome(outcome: Outcome) -> dict[str, object]:
     )
     decision = fields.pop("decision", None)
     attempts = fields.pop("attempts", ())
+    budget = _budget(outcome.decision)
     cache = {name: fields.pop(name) for name in tuple(fields) if name in _CACHE or name.startswith("semantic")}
     cost = {name: fields.pop(name) for name in _COST}
     policy = {name: fields.pop(name) for name in _POLICY}
@@ -37,7 +40,14 @@ def shown_outcome(outcome: Outcome) -> dict[str, object]:
         "object": "foreword.explanation",
         **fields,
         "cache": cache,
-        "decision": {**policy, **(decision if isinstance(decision, dict) else {})},
+        "decision": {**policy, **(decision if isinstance(decision, dict) else {}), **budget},
         "attempts": attempts,
         "cost": cost,
     }
+
+
+def _budget(decision: Decision | None) -> dict[str, str]:
+    """Return in words what budgets took off the plan, where they did."""
+    if decision is None or decision.headroom is None or decision.cut is None:
+        return {}
+    return {"budget": told(decision.candidates, decision.headroom, decision.cut)}

@@ -28,8 +28,9 @@ from gateway.stickiness import sticky_key
 from gateway.trail import Ask, Trail
 from policies.arrange import service_tier, warming_plan
 from policies.decide import choose, match
-from policies.decision import decided
+from policies.decision import budgeted, decided
 from policies.model import NoCandidate, Plan, RouteClass, View
+from policies.narrowing import Cut, Headroom
 from router.types import AnswerEvent, Priority, Usage
 
 _PRIORITY: Final[Mapping[Origin, Priority]] = {
@@ -134,7 +135,11 @@ class Launcher:
             return Hold(plan=plan)
         spending = ask.spending or Spending()
         key_id = ask.caller.key_id
-        return self._parts.desk.hold_at_hand(policy, route_class, plan, ask.request, key_id=key_id, spending=spending)
+        desk = self._parts.desk
+        hold = desk.hold_at_hand(policy, route_class, plan, ask.request, key_id=key_id, spending=spending)
+        if hold is not None and hold.headroom is not None:
+            _note(trail, hold.headroom, None)
+        return hold
 
     async def _reserve(self, ask: Ask, trail: Trail, plan: Plan) -> Hold:
         """Reserve what the call may cost; the plan may come back narrower. Raises RequestFailed."""
@@ -142,7 +147,12 @@ class Launcher:
         assert policy is not None  # or nothing would be reserved
         assert route_class is not None
         desk, key_id, spending = self._parts.desk, ask.caller.key_id, ask.spending or Spending()
-        hold = await desk.hold(policy, route_class, plan, ask.request, key_id=key_id, spending=spending)
+        try:
+            hold = await desk.hold(policy, route_class, plan, ask.request, key_id=key_id, spending=spending)
+        except RequestFailed as failure:
+            _note(trail, failure.headroom, failure.cut)
+            raise
+        _note(trail, hold.headroom, hold.cut)
         trail.plan = hold.plan
         return hold
 
@@ -234,3 +244,9 @@ class Launcher:
         """Let whoever waits for this call make it: there will be none, or it has ended."""
         if lease is not None:
             self._parts.leases.give_up(lease)
+
+
+def _note(trail: Trail, headroom: Headroom | None, cut: Cut | None) -> None:
+    """Add what budgets left of the plan to the record of its decision, for this request alone: others share it."""
+    if headroom is not None and trail.decision is not None:
+        trail.decision = budgeted(trail.decision, headroom, cut)

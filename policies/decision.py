@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from policies.model import Capability, Catalogue, Dialect, ModelCard, NoCandidate, Plan, Rejection, RequestFacts, View
+from policies.narrowing import Cut, Headroom
 
 _NOTHING: Catalogue = {}
 _by_name = msgspec.json.Encoder(order="deterministic")
@@ -23,6 +24,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `dialect` to `allowed_models` complete RequestFacts. `view` is what `choose` saw, without its catalogue, which is
     kept once under the fingerprint `catalogue`; None where the cache answered and nothing had to be chosen.
     `candidates` is empty where no model might serve. `reason` is the decision's own, whatever was made of it later.
+    `headroom` is what its budgets had left, None where none was asked; `cut` what they took off the plan.
     """
 
     dialect: Dialect = "chat"
@@ -35,6 +37,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_cap: int | None = None
     reason: str = ""
     rejected: tuple[Rejection, ...] = ()
+    headroom: Headroom | None = None
+    cut: Cut | None = None
 
 
 def decision_of(facts: RequestFacts) -> Decision:
@@ -61,6 +65,11 @@ def decided(facts: RequestFacts, view: View, made: Plan | NoCandidate, *, catalo
         reason=made.reason if isinstance(made, Plan) else "",
         rejected=made.rejected,
     )
+
+
+def budgeted(decision: Decision, headroom: Headroom, cut: Cut | None) -> Decision:
+    """Return the record with what budgets had left for the plan, and what they took off it."""
+    return msgspec.structs.replace(decision, headroom=headroom, cut=cut)
 
 
 def catalogue_text(catalogue: Catalogue) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from policies.book import compile_set, read_directory
 from policies.document import DocumentError, Problem
 from policies.load import load_models, read_text
+from policies.unread import unread_keys
 
 
 def lint(directory: Path, models_file: Path) -> tuple[Problem, ...]:
@@ -22,3 +23,9 @@ def lint(directory: Path, models_file: Path) -> tuple[Problem, ...]:
     except DocumentError as error:
         problems += error.problems
     return problems
+
+
+def notes(directory: Path, models_file: Path) -> tuple[Problem, ...]:
+    """Return what files without a problem say in vain; with that `serve` would start all the same."""
+    texts = read_directory(directory, models_file=models_file)
+    return tuple(note for name, text in texts.items() for note in unread_keys(text, source=str(directory / name)))

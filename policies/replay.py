@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from policies.arrange import warming_plan
 from policies.decide import choose, match
 from policies.floored import prediction_for
 from policies.model import REQUESTED, NoCandidate, Plan, Policy, Rejection, RequestFacts, Route, RouteClass, View
+from policies.narrowing import Cut, Headroom, Refusal, binding, moved, narrowed
 from policies.prices import Price
 
 REUSED = frozenset({"hit", "semantic-hit", "stale"})
@@ -23,7 +25,9 @@ REUSED = frozenset({"hit", "semantic-hit", "stale"})
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """One ended request as the ledger has it. `at` is Unix seconds, durations are seconds, money nano-dollars.
 
-    `view` is whole again; None where nothing was chosen. `candidates` is empty where no model might serve.
+    `view` is whole again; None where nothing was chosen. `candidates` is empty where no model might serve. `headroom`
+    is what budgets had left for the plan, None where none was asked, or nobody wrote it down; `cut` is what they took
+    off it. `is_warm`: the warmer asked.
     `cost_nanousd` is what the answer cost whoever asked the provider for it (of a hit: then); `cost_at` prices the
     same tokens at another model's price, None where that is unknown.
     """
@@ -50,15 +54,37 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float
     first_token_s: float | None
     is_ok: bool
+    headroom: Headroom | None = None
+    cut: Cut | None = None
+    is_warm: bool = False
+
+    @property
+    def model(self) -> str:
+        """The first model of what budgets left of the plan, "" where nothing was left of it."""
+        candidates = self.candidates if self.cut is None else self.cut.candidates
+        return candidates[0] if candidates else ""
+
+    @property
+    def refusal(self) -> Refusal:
+        """Why budgets refused the plan, "" where they did not."""
+        return self.cut.refusal if self.cut is not None else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """A recorded request, decided again; `made` is None where there is no view to choose with."""
+    """A recorded request, decided again; `made` is None where there is no view to choose with.
+
+    `left` is what budgets leave of what was made, None where they refuse it, and `cut` what they take off; `seen` is
+    what that goes by. `is_budgeted`: budgets apply.
+    """
 
     route_class: RouteClass
     view: View | None
     made: Plan | NoCandidate | None
+    left: Plan | NoCandidate | None = None
+    cut: Cut | None = None
+    seen: Headroom | None = None
+    is_budgeted: bool = False
 
     @property
     def route(self) -> Route:
@@ -67,8 +93,19 @@ class Again:
 
     @property
     def model(self) -> str:
-        """The first model of the plan, "" where there is none."""
-        return self.made.candidates[0] if isinstance(self.made, Plan) else ""
+        """The first model of what is left of the plan, "" where nothing is."""
+        return self.left.candidates[0] if isinstance(self.left, Plan) else ""
+
+    @property
+    def refusal(self) -> Refusal:
+        """Why budgets refuse the plan, "" where they do not."""
+        return self.cut.refusal if self.cut is not None else ""
+
+    @property
+    def is_unbudgeted_guess(self) -> bool:
+        """Whether budgets apply and nobody knows what they had left: the plan stands as it was made."""
+        is_known = self.seen is not None and (self.seen.left_nanousd is not None or self.cut is not None)
+        return self.is_budgeted and isinstance(self.made, Plan) and not is_known
 
     def groups(self, names: tuple[str, ...]) -> frozenset[str]:
         """Return the groups that names of the route stand for."""
@@ -76,11 +113,26 @@ class Again:
         return frozenset(facts.requested_model if name == REQUESTED else aliases.get(name, name) for name in names)
 
 
-def decide_again(entry: Recorded, policy: Policy, *, view: View | None = None) -> Again:
-    """Decide under `policy` with the recorded view, or with `view` where none was recorded."""
+def decide_again(entry: Recorded, policy: Policy, *, view: View | None = None, then: Policy | None = None) -> Again:
+    """Decide under `policy` with the recorded view, or with `view` where none was recorded, and with what budgets had
+    left then: had its limits stood there, where `then` is the version that was in force and another one."""
     route_class = match(policy, entry.facts)
-    seen = entry.view or view
-    return Again(route_class=route_class, view=seen, made=None if seen is None else choose(route_class, seen))
+    view = entry.view or view
+    if view is None:
+        return Again(route_class=route_class, view=None, made=None)
+    made = choose(route_class, view)
+    if isinstance(made, NoCandidate):
+        return Again(route_class=route_class, view=view, made=made, left=made)
+    route, seen = route_class.route.name, entry.headroom
+    if seen is not None and then is not None and then.version != policy.version:
+        seen = moved(seen, then=then, route_then=entry.route, policy=policy, route=route)
+    plan = warming_plan(made, service_tier="", most_output=None) if entry.is_warm else made
+    left: Plan | None = plan
+    cut: Cut | None = None
+    if seen is not None:
+        left, cut = narrowed(plan, seen, policy=policy, route_class=route_class, catalogue=view.catalogue)
+    is_budgeted = bool(binding(policy.budgets, route))
+    return Again(route_class=route_class, view=view, made=made, left=left, cut=cut, seen=seen, is_budgeted=is_budgeted)
 
 
 def differences(entry: Recorded, again: Again) -> tuple[str, ...]:
@@ -94,6 +146,7 @@ def differences(entry: Recorded, again: Again) -> tuple[str, ...]:
         ("reason", entry.reason, made.reason if isinstance(made, Plan) else ""),
         ("output_cap", entry.output_cap, made.max_output_tokens if isinstance(made, Plan) else None),
         ("rejected", entry.rejected, made.rejected),
+        ("budget", entry.cut, again.cut),
     )
     found += [f"{name}: {then} -> {now}" for name, then, now in pairs if then != now]
     return tuple(found)
@@ -125,7 +178,7 @@ def below_floor(again: Again) -> str:
     Predicted anew for the plan as it is. A shuffled request of the control arm, and a fallback that the file excuses,
     may be below.
     """
-    made, view = again.made, again.view
+    made, view = again.left, again.view
     if not isinstance(made, Plan) or view is None or made.arm in ("", "control"):
         return ""
     model, route = again.model, again.route

@@ -58,6 +58,19 @@ class Refusals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budgeted:
+    """What budgets did to plans, then and now, by what they had left then. `unknown`: of these nobody wrote that down,
+    and they stand as they were chosen. `lines` tell of the first ones now, request by request."""
+
+    narrowed_then: int = 0
+    narrowed_now: int = 0
+    refused_then: int = 0
+    refused_now: int = 0
+    unknown: int = 0
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """What a policy would have done with recorded traffic.
 
@@ -76,6 +89,7 @@ class Replay:
     lost_hits: Mapping[str, int]
     kept_hits: int
     lost_hits_nanousd: int
+    budgeted: Budgeted
     refusals: tuple[Refusals, ...]
     violations: tuple[str, ...]
     violation_count: int

@@ -12,10 +12,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from policies.model import Plan, Policy, Route, View
+from policies.model import NoCandidate, Plan, Policy, Rejection, Route, View
+from policies.narrowing import told
 from policies.replay import REUSED, Again, Recorded, below_floor, decide_again, differences, lost_hit
 from policies.replay_budgets import Budgets, WindowOf
-from policies.replay_report import Change, Replay, RouteDiff, Side
+from policies.replay_report import Budgeted, Change, Replay, RouteDiff, Side
 
 SHOWN = 20
 ENOUGH = 3
@@ -23,11 +24,12 @@ ENOUGH = 3
 
 
 class ReplayTally:
-    """See the module. `routes_then` gives a route of a recorded policy version, None where its text is gone."""
+    """See the module. `policy_then` gives a recorded policy version, None where its text is gone."""
 
-    def __init__(self, policy: Policy, *, window_of: WindowOf, route_then: Callable[[str, str], Route | None]) -> None:
+    def __init__(self, policy: Policy, *, window_of: WindowOf, policy_then: Callable[[str], Policy | None]) -> None:
         self._policy = policy
-        self._route_then = route_then
+        self._policy_then = policy_then
+        self._routes_then: dict[str, Mapping[str, Route]] = {}
         self._budgets = Budgets(policy.budgets, window_of)
         self._then: dict[str, _Sums] = defaultdict(_Sums)
         self._now: dict[str, _Sums] = defaultdict(_Sums)
@@ -35,6 +37,7 @@ class ReplayTally:
         self._counts: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
         self._rekeyed: set[str] = set()
+        self._budgeted: list[str] = []
         self._violations: list[str] = []
         self._not_repeated: list[str] = []
         self._changes: list[tuple[float, int, Change]] = []
@@ -44,10 +47,10 @@ class ReplayTally:
         """Decide one request again and count what came of it."""
         self._counts["requests"] += 1
         self._view = entry.view or self._view
-        again = decide_again(entry, self._policy, view=self._view)
+        again = decide_again(entry, self._policy, view=self._view, then=self._policy_then(entry.policy_version))
         if entry.policy_version == self._policy.version:
             self._compare(entry, again)
-        lost = lost_hit(entry, self._route_then(entry.policy_version, entry.route), again)
+        lost = lost_hit(entry, self._route_then(entry), again)
         if lost == "changed key" and entry.cache_key in self._rekeyed:
             lost = ""  # the first one has filled the new key
         if lost == "changed key":
@@ -79,12 +82,27 @@ class ReplayTally:
             lost_hits=dict(self._lost),
             kept_hits=self._counts["kept_hits"],
             lost_hits_nanousd=self._counts["lost_nanousd"],
+            budgeted=Budgeted(
+                narrowed_then=self._counts["narrowed_then"],
+                narrowed_now=self._counts["narrowed_now"],
+                refused_then=self._counts["refused_then"],
+                refused_now=self._counts["refused_now"],
+                unknown=self._counts["unknown"],
+                lines=tuple(self._budgeted),
+            ),
             refusals=self._budgets.refusals(),
             violations=tuple(self._violations),
             violation_count=self._counts["violations"],
             not_repeated=tuple(self._not_repeated),
             most_changed=tuple(change for _, _, change in ranked),
         )
+
+    def _route_then(self, entry: Recorded) -> Route | None:
+        version = entry.policy_version
+        if version not in self._routes_then:
+            policy = self._policy_then(version)
+            self._routes_then[version] = {} if policy is None else {route.name: route for route in policy.routes}
+        return self._routes_then[version].get(entry.route)
 
     def _compare(self, entry: Recorded, again: Again) -> None:
         self._counts["repeatable"] += 1
@@ -100,7 +118,9 @@ class ReplayTally:
         then.cost_nanousd += entry.spent_nanousd
         if entry.view is None:
             return
-        then.models[entry.candidates[0] if entry.candidates else "none"] += 1
+        then.models[entry.model or ("refused" if entry.refusal else "none")] += 1
+        self._counts["narrowed_then"] += entry.cut is not None and not entry.refusal
+        self._counts["refused_then"] += entry.refusal != ""
         then.unpriced += entry.cost_nanousd is None
         if entry.is_ok and entry.routed_model:
             self._took[entry.route, entry.routed_model].append(entry.total_s)
@@ -116,19 +136,28 @@ class ReplayTally:
             return
         cost = self._cost_now(entry, again)
         self._counts["lost_nanousd"] += (cost or 0) if lost else 0
-        now.models[again.model or "none"] += 1
+        now.models[again.model or ("refused" if again.refusal else "none")] += 1
         if again.model:
             now.asked[entry.route, again.model] += 1
         now.unpriced += cost is None
-        if not self._budgets.spend(entry, again.route, cost or 0):
+        self._note_budgeted(entry, again)
+        if not again.refusal and not self._budgets.spend(entry, again.route, cost or 0):
             now.cost_nanousd += cost or 0
         self._check(entry, again)
         self._note_change(entry, again, cost)
 
+    def _note_budgeted(self, entry: Recorded, again: Again) -> None:
+        self._counts["unknown"] += again.is_unbudgeted_guess
+        if again.cut is None or again.seen is None or not isinstance(again.made, Plan):
+            return
+        self._counts["refused_now" if again.refusal else "narrowed_now"] += 1
+        if len(self._budgeted) < SHOWN:
+            self._budgeted.append(f"{entry.request_id}: {told(again.made.candidates, again.seen, again.cut)}")
+
     def _cost_now(self, entry: Recorded, again: Again) -> int | None:
         if not again.model:
             return 0
-        if entry.view is not None and entry.candidates[:1] == (again.model,):
+        if entry.view is not None and entry.model == again.model:
             return entry.cost_nanousd
         view = entry.view or self._view
         card = view.catalogue.get(again.model) if view is not None else None
@@ -136,7 +165,7 @@ class ReplayTally:
 
     def _check(self, entry: Recorded, again: Again) -> None:
         found = below_floor(again)
-        if not found and not again.model and entry.candidates:
+        if not found and isinstance(again.made, NoCandidate) and entry.candidates:
             found = f"{again.route.name}: no model may serve what {entry.candidates[0]} was asked for"
         if found:
             self._counts["violations"] += 1
@@ -144,21 +173,18 @@ class ReplayTally:
                 self._violations.append(f"{entry.request_id}: {found}")
 
     def _note_change(self, entry: Recorded, again: Again, cost: int | None) -> None:
-        if entry.view is None or entry.candidates[:1] == ((again.model,) if again.model else ()):
+        if entry.view is None or (entry.model, entry.refusal) == (again.model, again.refusal):
             return
         self._counts["changed"] += 1
-        rejected = again.made.rejected if again.made is not None else ()
         change = Change(
             request_id=entry.request_id,
             at=entry.at,
             route_then=entry.route,
             route_now=again.route.name,
-            model_then=entry.candidates[0] if entry.candidates else "",
+            model_then=entry.model,
             model_now=again.model,
-            reason_then=entry.reason or "; ".join(rejection.detail for rejection in entry.rejected),
-            reason_now=again.made.reason
-            if isinstance(again.made, Plan)
-            else "; ".join(rejection.detail for rejection in rejected),
+            reason_then=entry.refusal or entry.reason or _details(entry.rejected),
+            reason_now=_reason(again),
             cost_then_nanousd=entry.cost_nanousd,
             cost_now_nanousd=cost,
         )
@@ -198,6 +224,18 @@ class ReplayTally:
         if len(own) >= ENOUGH:
             return own
         return array("d", [time_s for (_, name), times in self._took.items() if name == model for time_s in times])
+
+
+def _reason(again: Again) -> str:
+    if again.refusal:
+        return again.refusal
+    if isinstance(again.left, Plan):
+        return again.left.reason
+    return "" if again.made is None else _details(again.made.rejected)
+
+
+def _details(rejected: tuple[Rejection, ...]) -> str:
+    return "; ".join(rejection.detail for rejection in rejected)
 
 
 @dataclass(slots=True)

@@ -32,10 +32,12 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exceeded:
-    """A meter would pass its limit; `free` is what is left of it."""
+    """A meter would pass its limit. `free` is what nobody holds of it, `most` the most that would have been granted:
+    what this worker has at hand may be more."""
 
     meter: Meter
     free: int
+    most: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,8 @@ class Budgets:
         """Tell Redis what was spent, give back what is idle, keep leases alive, forget pools that are done."""
         for names, pool in tuple(self._pools.items()):
             if pool.is_idle and not any(pool.demand):
-                del self._pools[names]
+                if self._pools.get(names) is pool:  # not where another flush, at closing time, was faster
+                    del self._pools[names]
                 pool.is_forgotten = True
                 continue
             if pool.lock.locked():
@@ -152,7 +155,7 @@ class Budgets:
         found = await self._enlarge(pool, needs, wants=pool.wants(needs))
         if isinstance(found, script.Full):
             pool.free[found.at] = found.free
-            return Exceeded(meter=pool.meters[found.at], free=found.free)
+            return _exceeded(pool, found.at, found.free)
         self._keep(pool, found)
         return pool.hold(needs)
 
@@ -187,7 +190,7 @@ class Budgets:
                 return Unavailable(meter=meter)
             slice_left = -(-pool.free[at] // OFFLINE_SHARE) - pool.offline[at]
             if needs[at] > slice_left:
-                return Exceeded(meter=meter, free=max(0, slice_left))
+                return _exceeded(pool, at, max(0, slice_left))
         return pool.pass_offline(needs)
 
     async def _tell(self, pool: Pool) -> None:
@@ -264,3 +267,7 @@ class Budgets:
 
     def _due_ms(self) -> int:
         return int((self._clock.now() + LEASE_S) * 1000)
+
+
+def _exceeded(pool: Pool, at: int, free: int) -> Exceeded:
+    return Exceeded(meter=pool.meters[at], free=free, most=max(free, pool.room[at]))

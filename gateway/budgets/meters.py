@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.budgets.calendar import Window, window_at
 from policies.model import Policy, RouteClass
+from policies.narrowing import binding
 from policies.rules import BudgetRules, BudgetScope, BudgetWindow, OnExceed
 
 Unit = Literal["nanousd", "requests", "tokens"]
@@ -77,11 +78,9 @@ def budget_meters(
     policy: Policy, route_class: RouteClass, who: Who, *, now: float, calendar: Calendar
 ) -> tuple[Meter, ...]:
     """Return the meters that a provider call runs: every budget that applies, then the token limits."""
-    route = route_class.route.name
     meters = [
         _budget_meter(policy.name, rules, who, now=now, calendar=calendar)
-        for rules in policy.budgets
-        if rules.scope != "route" or rules.route == route
+        for rules in binding(policy.budgets, route_class.route.name)
     ]
     for rules in policy.rates:
         if rules.tokens_per_minute is not None:

@@ -11,20 +11,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.budgets.bound import size_of
+from gateway.budgets.refusals import size_seen
 from gateway.commands.policy import PIPED_WIDTH, tell
 from gateway.explaining import shown_explanation
 from gateway.settings import Settings
+from gateway.waits import waits_of
 from policies.book import PolicyBook
 from policies.compare import changes, keys_of
 from policies.decide import choose, match
 from policies.document import DocumentError
 from policies.explain import Explanation, explain
 from policies.load import load_models, read_text
-from policies.model import Dialect, NoCandidate, View
+from policies.model import Dialect, Plan, Policy, RouteClass, View
+from policies.narrowing import Cut, Headroom, binding, narrowed, told
 from router.deployments import LiteLLMDeployments
 from router.facts import BadRequest, DoorLimits, facts_of, read_request
 
@@ -35,7 +40,9 @@ EXIT_CONFIG = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request as `policy explain` is given it; `unhealthy` and `draw` are the part of the view that varies."""
+    """A request as `policy explain` is given it; `unhealthy` and `draw` are the part of the view that varies.
+
+    `left_nanousd` is what its budgets are taken to have left, None for enough."""
 
     file: Path
     tenant: str
@@ -44,6 +51,7 @@ class Asked:
     dialect: Dialect
     unhealthy: frozenset[str]
     draw: float
+    left_nanousd: int | None
 
 
 def asked(options: Namespace) -> Asked:
@@ -56,6 +64,7 @@ def asked(options: Namespace) -> Asked:
         dialect=options.dialect,
         unhealthy=_names(options.unhealthy),
         draw=options.draw,
+        left_nanousd=None if options.budget_left is None else round(options.budget_left * 1e9),
     )
 
 
@@ -76,10 +85,18 @@ def explain_request(settings: Settings, asked: Asked, *, as_json: bool) -> int:
     facts = facts_of(request, tenant=asked.tenant, session=asked.session, tags=asked.tags, allowed_models=None)
     deployments = LiteLLMDeployments(models.entries, environment=settings.environment, simulate_missing=True)
     view = View(catalogue=deployments.catalogue(), unhealthy=asked.unhealthy, draw=asked.draw)
-    route_class = match(book.current().for_tenant(asked.tenant), facts)
+    policy = book.current().for_tenant(asked.tenant)
+    route_class = match(policy, facts)
     made = choose(route_class, view)
-    _print(explain(route_class, made, view.catalogue), as_json=as_json)
-    return EXIT_FAILURE if isinstance(made, NoCandidate) else EXIT_OK
+    cut, budget = None, ""
+    if isinstance(made, Plan) and asked.left_nanousd is not None:
+        seen = size_seen(size_of(request, output_cap=None), None, attempts=waits_of(settings).max_attempts)
+        seen = replace(seen, left_nanousd=asked.left_nanousd)
+        _, cut = narrowed(made, seen, policy=policy, route_class=route_class, catalogue=view.catalogue)
+        budget = _budget(policy, route_class, made, seen, cut)
+    _print(explain(route_class, made, view.catalogue, cut=cut, budget=budget), as_json=as_json)
+    is_served = isinstance(made, Plan) and (cut is None or not cut.refusal)
+    return EXIT_OK if is_served else EXIT_FAILURE
 
 
 def diff(old: Path, new: Path, *, as_json: bool) -> int:
@@ -100,6 +117,12 @@ def diff(old: Path, new: Path, *, as_json: bool) -> int:
     return EXIT_OK
 
 
+def _budget(policy: Policy, route_class: RouteClass, plan: Plan, seen: Headroom, cut: Cut | None) -> str:
+    if not binding(policy.budgets, route_class.route.name):
+        return "no budget applies on this route"
+    return "the budget that is left covers the whole plan" if cut is None else told(plan.candidates, seen, cut)
+
+
 def _names(text: str) -> frozenset[str]:
     return frozenset(name.strip() for name in text.split(",") if name.strip())
 
@@ -114,6 +137,8 @@ def _print(explanation: Explanation, *, as_json: bool) -> None:
     console.print(
         Text(f"{version}, route {explanation.route}, by {explanation.selector}: {explanation.reason or 'none'}")
     )
+    if explanation.budget:
+        console.print(Text(explanation.budget))
     table = Table("", "model", "named as", "role", "about USD", "why")
     for row in explanation.considered:
         cost = "unknown" if row.expected_cost_usd is None else f"{row.expected_cost_usd:.6f}"

@@ -23,6 +23,7 @@ from gateway.stores.embedded import find_running
 from policies.book import PolicyBook
 from policies.document import DocumentError, Problem
 from policies.lint import lint as find_problems
+from policies.lint import notes as find_notes
 from policies.load import load_models, read_text
 from policies.show import Row, rows
 from policies.show import limits as limits_of
@@ -37,12 +38,16 @@ ROLLOUT = (
 
 
 def lint(settings: Settings, *, as_json: bool) -> int:
-    """Print every problem, one a line; 1 if there is any."""
+    """Print every problem, one a line; 1 if there is any. Where there is none, keys that nothing reads are noted."""
     problems = find_problems(settings.policies, settings.models)
+    noted = () if problems else find_notes(settings.policies, settings.models)
     if as_json:
-        sys.stdout.write(orjson.dumps([asdict(problem) for problem in problems]).decode() + "\n")
+        shown = [{**asdict(one), "is_note": not problems} for one in (*problems, *noted)]
+        sys.stdout.write(orjson.dumps(shown).decode() + "\n")
     else:
         tell(problems)
+        for note in noted:
+            sys.stdout.write(f"note: {note}\n")
         if not problems:
             sys.stdout.write(f"{settings.policies} and {settings.models}: nothing wrong\n")
     return EXIT_FAILURE if problems else EXIT_OK

@@ -86,6 +86,8 @@ def _print(found: Replayed, *, span: str, as_json: bool) -> None:
     console.print(_routes(replayed))
     if replayed.most_changed:
         console.print(_changes(replayed))
+    for line in replayed.budgeted.lines:
+        console.print(Text(line))
     for title, lines in (("violation", replayed.violations), ("not repeated", replayed.not_repeated)):
         for line in lines:
             console.print(Text(f"{title}: {line}", style="bold red"))
@@ -100,11 +102,32 @@ def _summary(found: Replayed, span: str) -> Iterator[str]:
         yield f"made under this very version: {replayed.repeatable}, repeated exactly: {replayed.repeated}"
     lost = ", ".join(f"{count} {why}" for why, count in sorted(replayed.lost_hits.items()) if why) or "none"
     yield f"cache hits kept: {replayed.kept_hits}; lost: {lost} (to be paid: {usd(replayed.lost_hits_nanousd)} USD)"
-    for row in replayed.refusals:
-        yield f"budget {row.budget}: about {row.requests} requests of {row.holders} holders refused"
+    yield from _budgets(replayed)
     if replayed.undecided:
         yield f"undecided: {replayed.undecided} (nothing recorded to choose with)"
     yield f"other first model: {replayed.changed}; violations: {replayed.violation_count}"
+
+
+def _budgets(replayed: Replay) -> Iterator[str]:
+    """Say what budgets do by what they had left then, what that takes for granted, and what they do by costs alone."""
+    found = replayed.budgeted
+    if found.narrowed_then or found.refused_then or found.narrowed_now or found.refused_now:
+        yield (
+            f"plans narrowed by budgets: {found.narrowed_then} then, {found.narrowed_now} now;"
+            f" refused: {found.refused_then} then, {found.refused_now} now"
+        )
+        if replayed.repeatable < replayed.requests:
+            yield (
+                "  taken for granted: each budget had left what was recorded, more or less by what its limit has moved;"
+                " what this file would have spent before, and budgets that it adds, are not in that"
+            )
+    if found.unknown:
+        yield (
+            f"{found.unknown} decisions replayed without narrowing: nobody wrote down what these budgets had left"
+            " (older entries, other budgets, or it ended before one was asked)"
+        )
+    for row in replayed.refusals:
+        yield f"budget {row.budget}: by the sum of costs about {row.requests} requests of {row.holders} holders refused"
 
 
 def _routes(replayed: Replay) -> Table:

@@ -49,6 +49,9 @@ def recorded_of(outcome: Outcome, texts: Texts) -> Recorded | None:
         total_s=outcome.total_s,
         first_token_s=outcome.first_token_s,
         is_ok=outcome.result == "ok",
+        headroom=decision.headroom,
+        cut=decision.cut,
+        is_warm=outcome.origin == "warmer",
     )
 
 

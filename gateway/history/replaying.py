@@ -15,7 +15,7 @@ from gateway.history.recorded import recorded_of
 from gateway.history.roller import RollerStore
 from policies.document import DocumentError
 from policies.load import load_policy
-from policies.model import Policy, Route
+from policies.model import Policy
 from policies.patterns import matches
 from policies.replay_report import Replay
 from policies.replay_tally import ReplayTally
@@ -47,7 +47,7 @@ async def replay_history(store: RollerStore | None, data_dir: Path, choose: Choo
     texts = await read_versions(store, data_dir)
     policy = choose(texts)
     is_known = any(kept.name == policy.name for kept in texts.policies.values())
-    tally = ReplayTally(policy, window_of=_window, route_then=_RoutesThen(texts).find)
+    tally = ReplayTally(policy, window_of=_window, policy_then=_PoliciesThen(texts).find)
     other = unreadable = 0
     async for outcome in read_history(store, data_dir, since_s=since_s):
         entry = recorded_of(outcome, texts)
@@ -70,21 +70,20 @@ def version_of(texts: Texts, version: str) -> Policy:
     return load_policy(kept.text, source=f"{kept.source}@{version}", groups=None)
 
 
-class _RoutesThen:
-    """The routes of recorded versions, compiled once each."""
+class _PoliciesThen:
+    """The recorded versions, compiled once each."""
 
     def __init__(self, texts: Texts) -> None:
         self._texts = texts
-        self._routes: dict[str, dict[str, Route]] = {}
+        self._policies: dict[str, Policy | None] = {}
 
-    def find(self, version: str, route: str) -> Route | None:
-        if version not in self._routes:
+    def find(self, version: str) -> Policy | None:
+        if version not in self._policies:
             try:
-                policy = version_of(self._texts, version)
-                self._routes[version] = {one.name: one for one in policy.routes}
+                self._policies[version] = version_of(self._texts, version)
             except (UnknownVersion, DocumentError):
-                self._routes[version] = {}
-        return self._routes[version].get(route)
+                self._policies[version] = None
+        return self._policies[version]
 
 
 def _names(policy: Policy, tenant: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.budgets.bound import Size, plan_nanousd, size_of
+from gateway.budgets.bound import size_of
 from gateway.trail import Trail
+from policies.bounds import Size, plan_nanousd
 from policies.decide import output_cap
 from policies.model import Catalogue, Plan
 from router.types import ChatRequest

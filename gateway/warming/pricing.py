@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from gateway.budgets.bound import Size, leg_nanousd
 from gateway.part import Part
+from policies.bounds import Size, leg_nanousd
 from policies.model import Catalogue
 from policies.prices import Price
 from router.cost import cost_nanousd

@@ -1,7 +1,7 @@
 """What a tenant budget and a rate limit add to a plain request whose worker has a share at hand.
 
-Admit, hold, settle, and say so in headers. Redis is stood for by one that grants everything; nothing waits for it once
-the shares are there.
+Admit, hold, put down what was left, settle, and say so in headers. Redis is stood for by one that grants everything;
+nothing waits for it once the shares are there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from gateway.budgets.meters import Who
 from gateway.budgets.spending import Spending
 from gateway.waiting import Command
 from policies.decide import choose, match
+from policies.decision import budgeted, decided
 from policies.load import load_policy
 from policies.model import ModelCard, Plan, RequestFacts, View
 from router.types import ChatRequest, Usage
@@ -48,9 +49,10 @@ def spending_step(request: ChatRequest, facts: RequestFacts, card: ModelCard) ->
     """Return the step: everything that limits add to one request, without I/O."""
     policy = load_policy(LIMITED, source="bench.yaml", groups=(card.group,))
     catalogue, clock = {card.group: card}, FakeClock()  # no minute, and no limit of one, may end in between
-    route_class = match(policy, facts)
-    plan = choose(route_class, View(catalogue=catalogue, draw=0.5))
+    route_class, view = match(policy, facts), View(catalogue=catalogue, draw=0.5)
+    plan = choose(route_class, view)
     assert isinstance(plan, Plan)
+    decision = decided(facts, view, plan, catalogue="0123456789ab")
     desk = Desk(Budgets(Granting(), clock), clock, catalogue=lambda: catalogue, max_attempts=MOST_ATTEMPTS)
     usage = Usage(input_tokens=20, output_tokens=50)
 
@@ -65,6 +67,8 @@ def spending_step(request: ChatRequest, facts: RequestFacts, card: ModelCard) ->
         assert desk.admit_at_hand(policy, tenant=facts.tenant, key_id=KEY, spending=spending)
         hold = desk.hold_at_hand(policy, route_class, plan, request, key_id=KEY, spending=spending)
         assert hold is not None
+        assert hold.headroom is not None
+        budgeted(decision, hold.headroom, hold.cut)
         desk.settle(hold, cost_nanousd=33_000, usage=usage)
         return spending.headers(now=clock.now())
 

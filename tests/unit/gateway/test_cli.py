@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import policies
 from gateway.banner import Standing, curl_line, print_banner, url_of
 from gateway.cli import run
 from gateway.clock import SystemClock
@@ -157,6 +158,19 @@ def test_a_bad_policy_is_named_with_its_line_and_exits_1(tmp_path: Path, capsys:
     assert run(["policy", "lint", *arguments, "--json"]) == 1
     captured = capsys.readouterr()
     assert {problem["line"] for problem in json.loads(captured.out)} >= {2}
+
+
+def test_a_key_that_nothing_reads_is_noted_and_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(policies.__file__).parent
+    bot = (folder / "debate-bot.yaml").read_text().replace("{type: quality_floor, ", "{type: quality_floor, k: 9, ")
+    (tmp_path / "debate-bot.yaml").write_text(bot)
+    (tmp_path / "default.yaml").write_text((folder / "default.yaml").read_text())
+    arguments = ["--policies", str(tmp_path)]
+    assert run(["policy", "lint", *arguments]) == 0
+    assert "selector.k: 9: is not read" in capsys.readouterr().out
+    assert run(["policy", "lint", *arguments, "--json"]) == 0
+    (note,) = json.loads(capsys.readouterr().out)
+    assert note["is_note"]
 
 
 def test_help_needs_none_of_the_heavy_libraries() -> None:

@@ -49,6 +49,30 @@ def test_explain_says_who_is_asked_and_why_and_what_each_would_cost(
     assert "unhealthy" in capsys.readouterr().out
 
 
+def test_explain_says_what_a_budget_that_is_nearly_used_up_takes_off_the_plan(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    budget = "budgets: [{scope: tenant, limit_usd: 1, window: day}]\nroutes:"
+    (home / "default.yaml").write_text(POLICY.replace("routes:", budget))
+
+    def shown(left: str, code: int) -> dict[str, object]:
+        assert explained(home, "--tags", "task=claims", "--budget-left", left, "--json") == code
+        found: dict[str, object] = json.loads(capsys.readouterr().out)
+        return found
+
+    assert shown("1", 0)["budget"] == "the budget that is left covers the whole plan"
+    narrow = shown("0.02", 0)
+    assert narrow["budget"] == "narrowed by a budget: large dropped, 1 attempt at most, 0.02 USD left"
+    assert isinstance(narrow["considered"], list)
+    rows = [(row["group"], row["place"], row["code"]) for row in narrow["considered"]]
+    assert rows == [("large", None, "budget"), ("small", 1, "")]
+    assert shown("0.000001", 1)["budget"] == "refused by a budget: 0.000001 USD left"
+    (home / "default.yaml").write_text(POLICY)
+    assert shown("1", 0)["budget"] == "no budget applies on this route"
+    assert explained(home, "--tags", "task=claims") == 0
+    assert "budget" not in capsys.readouterr().out
+
+
 def test_explain_fails_where_no_model_may_serve_and_for_a_request_that_is_none(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

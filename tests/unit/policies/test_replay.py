@@ -7,6 +7,7 @@ import pytest
 
 from policies.decide import choose, match
 from policies.model import CacheRules, Match, Plan, Policy, View
+from policies.narrowing import Cut, Headroom
 from policies.prices import Price
 from policies.replay import Recorded, below_floor, decide_again, differences, lost_hit
 from policies.replay_report import Replay
@@ -61,8 +62,7 @@ def hit(**changed: object) -> Recorded:
 
 
 def replayed(new: Policy, *entries: Recorded) -> Replay:
-    routes = {route.name: route for route in LIVE.routes}
-    tally = ReplayTally(new, window_of=lambda rule, at: str(int(at // 86_400)), route_then=lambda _, n: routes.get(n))
+    tally = ReplayTally(new, window_of=lambda rule, at: str(int(at // 86_400)), policy_then=lambda _: LIVE)
     for entry in entries:
         tally.add(entry)
     return tally.result()
@@ -160,9 +160,9 @@ def test_a_plan_below_the_floor_is_a_violation_and_the_control_arm_is_none() -> 
     again = decide_again(recorded(), new)
     assert again.model == "b"
     assert isinstance(again.made, Plan)
-    forced = replace(again, made=msgspec.structs.replace(again.made, candidates=("a", "b")))
+    forced = replace(again, left=msgspec.structs.replace(again.made, candidates=("a", "b")))
     assert below_floor(forced) == "only: a: not sure to reach the floor: must be >= 0.810"
-    shuffled = replace(again, made=msgspec.structs.replace(again.made, candidates=("a",), arm="control"))
+    shuffled = replace(again, left=msgspec.structs.replace(again.made, candidates=("a",), arm="control"))
     assert below_floor(shuffled) == ""
 
 
@@ -189,3 +189,67 @@ def test_a_condition_that_matches_less_moves_requests_to_another_route() -> None
     found = replayed(replace(LIVE, routes=(narrow, LIVE.routes[0]), version="new"), recorded())
     assert found.changed == 0
     assert [row.route for row in found.routes] == ["only"]
+
+
+TIGHT = replace(LIVE, budgets=(BudgetRules(scope="tenant", limit_nanousd=10**9, window="day"),))
+SHORT = Headroom(left_nanousd=40_000_000, input_tokens=500, budget="tenant per day")
+
+
+def test_a_plan_that_a_budget_narrowed_is_narrowed_again_and_nothing_else_will_do() -> None:
+    entry = recorded(under=TIGHT, headroom=SHORT, cut=Cut(candidates=("a",), attempts=1))
+    assert differences(entry, decide_again(entry, TIGHT)) == ()
+    for tampered in (
+        {"headroom": None},
+        {"headroom": msgspec.structs.replace(SHORT, left_nanousd=10**10)},
+        {"cut": None},
+        {"cut": Cut(refusal="budget_exceeded")},
+    ):
+        changed = msgspec.structs.replace(entry, **tampered)
+        assert [line.partition(":")[0] for line in differences(changed, decide_again(changed, TIGHT))] == ["budget"]
+
+
+def test_what_budgets_took_off_plans_is_counted_then_and_now() -> None:
+    narrow = recorded(1, under=TIGHT, headroom=SHORT, cut=Cut(candidates=("a",), attempts=1))
+    poor = msgspec.structs.replace(SHORT, left_nanousd=5)
+    refused = recorded(2, under=TIGHT, headroom=poor, cut=Cut(refusal="budget_exceeded"), spent_nanousd=0)
+    wide = recorded(3, under=TIGHT, headroom=Headroom(left_nanousd=10**10, input_tokens=500))
+    found = replayed(TIGHT, narrow, refused, wide)
+    assert (found.repeated, found.changed, found.routes[0].now.models) == (3, 0, {"a": 2, "refused": 1})
+    told = found.budgeted
+    assert (told.narrowed_then, told.narrowed_now, told.refused_then, told.refused_now) == (1, 1, 1, 1)
+    assert [line.partition(":")[0] for line in told.lines] == ["r1", "r2"]
+    assert told.unknown == 0
+
+
+def test_entries_that_say_nothing_of_budgets_stand_as_they_were_chosen_and_are_counted() -> None:
+    found = replayed(TIGHT, recorded(under=TIGHT), recorded(1, under=TIGHT))
+    assert (found.repeated, found.budgeted.unknown, found.budgeted.narrowed_now) == (2, 2, 0)
+    assert replayed(LIVE, recorded()).budgeted.unknown == 0  # no budget applies
+
+
+def test_another_policys_plan_meets_the_same_headroom_and_a_refusal_is_no_violation() -> None:
+    dear = replace(TIGHT, routes=(replace(LIVE.routes[0], candidates=("b",), fallbacks=()),), version="new")
+    found = then_tight(dear)
+    assert (found.changed, found.violation_count, found.budgeted.refused_now) == (1, 0, 1)
+    assert found.routes[0].now.models == {"refused": 1}
+    assert found.most_changed[0].reason_now == "budget_exceeded"
+    assert found.refusals == ()  # what is refused spends nothing
+    more = replace(dear, budgets=(replace(TIGHT.budgets[0], limit_nanousd=10**10),))
+    assert then_tight(more).budgeted.refused_now == 0
+
+
+def then_tight(new: Policy) -> Replay:
+    """Replay one request that was recorded under TIGHT, with next to nothing left."""
+    tally = ReplayTally(new, window_of=lambda rule, at: "w", policy_then=lambda _: TIGHT)
+    tally.add(recorded(under=TIGHT, headroom=msgspec.structs.replace(SHORT, left_nanousd=9_000)))
+    return tally.result()
+
+
+def test_the_warmer_s_plan_is_narrowed_as_the_warmer_made_it() -> None:
+    left = Headroom(left_nanousd=40_000_000, input_tokens=500)
+    entry = recorded(under=TIGHT, headroom=left, is_warm=True)
+    again = decide_again(entry, TIGHT)
+    assert isinstance(again.left, Plan)
+    assert (again.left.candidates, again.left.max_attempts, again.cut) == (("a",), 1, None)
+    asked = msgspec.structs.replace(entry, is_warm=False)
+    assert decide_again(asked, TIGHT).cut is not None

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.budgets.bound import leg_nanousd, plan_nanousd, size_of
+from gateway.budgets.bound import size_of
+from policies.bounds import leg_nanousd, plan_nanousd
 from policies.prices import Price, Rates
 from router.cost import cost_nanousd
 from router.facts import DoorLimits, read_request
@@ -70,7 +71,8 @@ def test_the_dearest_model_times_the_attempts_bounds_a_plan() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"web_search_options": {}} | {"web_search_options": {"search_context_size": "low"}},
+        {"web_search_options": {}},
+        {"web_search_options": {"search_context_size": "low"}},
         {"service_tier": "priority"},
         {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "x"}}]}]},
     ],
