@@ -187,7 +187,7 @@ async def test_a_lone_worker_takes_a_lease_only_where_a_warmer_may_ask_the_same(
         async with asyncio.TaskGroup() as group:
             group.create_task(gateway.chat("alone"))
             await gateway.provider.wait_for_requests(1)
-            names = [name async for name in gateway.worker.store.scan(f"foreword:lease:{{{gateway.tenant}}}:")]
+            names = [name async for name in gateway.worker.store.scan(f"foreword:cache:{{{gateway.tenant}}}:")]
             gateway.provider.open_gate("answer")
     assert bool(names) == is_claimed
 
