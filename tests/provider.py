@@ -85,6 +85,7 @@ class ScriptedProvider:
 
     async def wait_for_hang_up(self, index: int = 0) -> None:
         """Return once the client of request `index` has left before the answer's end; TimeoutError after 30 s."""
+        await self.wait_for_requests(index + 1)
         async with asyncio.timeout(30):
             await self.requests[index].hung_up.wait()
 

@@ -100,6 +100,7 @@ async def test_a_caller_who_leaves_between_heartbeats_hangs_up_on_the_provider(g
     body = {"model": "small", "stream": True, "messages": [{"role": "user", "content": "bye"}]}
     async with gateway.session.post(gateway.url + "/v1/chat/completions", json=body) as answer:
         await until_seen(answer, COMMENT)
+        await gateway.provider.wait_for_requests(1)  # on a slow machine the first heartbeat is sent before the call is
         answer.close()
     await gateway.provider.wait_for_hang_up()
     await until_no_calls(gateway)
