@@ -153,13 +153,9 @@ types: setup
 imports: setup
 	$(call timed,imports,$(BIN)/lint-imports --no-logo)
 
-# One process a core, a file stays on one of them so that what it starts is started once. Real sockets and real time are in
-# it, and machines stand still: what fails is run once more, alone, and both runs are shown. What passes only then is to be
-# mended all the same; what fails twice fails.
-once_more = { [ $$? = 1 ] && echo "-- once more and alone: what failed above" \
-  && $(BIN)/pytest --quiet --last-failed --last-failed-no-failures none $(ARGS); }
+# One process a core, a file stays on one of them so that what it starts is started once.
 pytest: setup
-	$(call timed,pytest,$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile $(ARGS) || $(once_more))
+	$(call timed,pytest,$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile $(ARGS))
 
 soak: setup
 	@$(BIN)/python -m tests.faults.soak $(ARGS)

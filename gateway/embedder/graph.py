@@ -120,8 +120,7 @@ def build(tensors: Tensors, shape: Shape) -> ModelProto:
 def quantised(model: ModelProto, folder: Path) -> ModelProto:
     """Return the model with 7-bit weights, a scale for each column, and activations scaled as they come.
 
-    7 bits of 8, so that no product of a pair overflows 16 bits where the processor has no VNNI: results are the same
-    everywhere. `folder` is for files on the way.
+    `folder` is for files on the way.
     """
     first, last = folder / "full.onnx", folder / "quantised.onnx"
     save_model(model, str(first))

@@ -57,8 +57,12 @@ def admitted_at_hand(http: web.Request, services: Services) -> Place | None:
         return place
     spending = http[SPENDING] = Spending()
     desk, tenant, key_id = services.desk, caller.tenant, caller.key_id
-    if not policy.rates or desk.admit_at_hand(policy, tenant=tenant, key_id=key_id, spending=spending):
-        return place
+    try:
+        if not policy.rates or desk.admit_at_hand(policy, tenant=tenant, key_id=key_id, spending=spending):
+            return place
+    except BaseException:  # whatever it is: nobody holds the place yet
+        place.leave()
+        raise
     place.leave()
     return None
 
