@@ -188,14 +188,19 @@ async def test_every_recorded_decision_is_repeated_exactly_and_another_policy_sh
     await the_command_line_says_the_same(tmp_path, redis_url, tempting, gateway, monkeypatch)
 
 
-async def the_command_line_says_the_same(
-    data_dir: Path, redis_url: str, text: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def named_alone(data_dir: Path, redis_url: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what tells the command line of this gateway's ledger, with nothing in the environment that would."""
     for variable in process_environment():
         if variable.startswith("FOREWORD_"):
             monkeypatch.delenv(variable)
     models = str(gateway.worker.services.settings.models)
-    named = ["--models", models, "--data-dir", str(data_dir), "--redis-url", redis_url, "--since", "1h"]
+    return ["--models", models, "--data-dir", str(data_dir), "--redis-url", redis_url, "--since", "1h"]
+
+
+async def the_command_line_says_the_same(
+    data_dir: Path, redis_url: str, text: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = named_alone(data_dir, redis_url, gateway, monkeypatch)
 
     def write_and_run() -> list[int]:
         good, bad, drawn = data_dir / "new.yaml", data_dir / "bad.yaml", data_dir / "plot.png"

@@ -18,7 +18,6 @@ from gateway.history.reading import read_versions
 from gateway.history.recorded import recorded_of
 from gateway.history.replaying import replay_history
 from gateway.outcome import Outcome
-from gateway.settings import process_environment
 from gateway.stores.redis import RedisStore
 from policies.load import load_policy
 from policies.model import Policy
@@ -27,7 +26,7 @@ from policies.replay import decide_again, differences
 from policies.replay_report import Replay
 from tests.http.conftest import StartGateway
 from tests.http.running import Gateway
-from tests.http.test_replay import MODELS, Recording, outcomes_of, roll
+from tests.http.test_replay import MODELS, Recording, named_alone, outcomes_of, roll
 from tests.provider import Reply
 
 POLICY = """
@@ -168,11 +167,7 @@ async def the_command_line_tells(
     data_dir: Path, redis_url: str, version: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It exits with 0 for the version that was live, and says what budgets did."""
-    for variable in process_environment():
-        if variable.startswith("FOREWORD_"):
-            monkeypatch.delenv(variable)
-    models = str(gateway.worker.services.settings.models)
-    named = ["--models", models, "--data-dir", str(data_dir), "--redis-url", redis_url, "--since", "1h"]
+    named = named_alone(data_dir, redis_url, gateway, monkeypatch)
     assert await asyncio.to_thread(run, ["policy", "replay", "--against", version, *named]) == 0
     narrowed = next(one for one in gateway.outcomes if one.route == "poor")
     async with gateway.session.get(f"{gateway.url}/explain/{narrowed.request_id}") as answer:
