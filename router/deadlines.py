@@ -26,6 +26,7 @@ class Limits:
     First token of a stream: `first_token_ratio` × the rolling p95 of the model and prompt size, between
     `first_token_floor_s` and `first_token_cap_s`; below `cold_samples` samples `cold_first_token_s` while the plan has
     somewhere else to go, else `last_first_token_s`; `reasoning_…` and twice the cap for reasoning models.
+    A deployment whose entry states a time (`stream_timeout`, `timeout`) has that instead, whatever was learnt.
     Unstreamed answers: the same ratio of the p95 of total time, at least `whole_floor_s`, `cold_whole_s` while cold;
     with nowhere else to go at least `last_whole_s`.
     `gap_s`: between two events of a stream. `drip_window_s`: a stream that answers less than `drip_bytes_per_s`
@@ -83,6 +84,8 @@ class Deadlines:
 
     def first_token_s(self, request: ChatRequest, deployment: Deployment, now_s: float, *, is_last: bool) -> float:
         """Return how long a stream's first token may take; `is_last`: the plan has nowhere else to go."""
+        if deployment.stream_timeout_s is not None:
+            return deployment.stream_timeout_s
         limits = self._limits
         p95_s = self.quantile(request, deployment, "first_token", 0.95, now_s, at_least=limits.cold_samples)
         if p95_s is None:
@@ -94,6 +97,8 @@ class Deadlines:
 
     def whole_s(self, request: ChatRequest, deployment: Deployment, now_s: float, *, is_last: bool) -> float:
         """Return how long an unstreamed answer may take."""
+        if deployment.timeout_s is not None:
+            return deployment.timeout_s
         limits = self._limits
         p95_s = self.quantile(request, deployment, "whole", 0.95, now_s, at_least=limits.cold_samples)
         learnt_s = limits.cold_whole_s if p95_s is None else max(limits.whole_floor_s, limits.first_token_ratio * p95_s)

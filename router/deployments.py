@@ -179,8 +179,8 @@ def _stand_ins(entries: Sequence[Entry]) -> list[tuple[Resolved, ModelCard]]:
         first.setdefault(entry.model_name, entry)
     made: list[tuple[Resolved, ModelCard]] = []
     for entry in first.values():
-        resolved = simulated(entry)
         try:
+            resolved = simulated(entry)
             made.append((resolved, _card(resolved)))
         except ValueError:  # an image or speech model: nothing here can stand for it
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -30,7 +31,7 @@ _KEYLESS = frozenset(
 _REFERENCE = "os.environ/"
 _REGIONS = ("region_name", "aws_region_name", "vertex_location")
 _PICKING = ("weight", "order", "rpm", "tpm")
-_NOT_OURS = ("fallback", "mock_", "retries", "callback", "_cost", "cache")
+_NOT_OURS = ("fallback", "mock_", "retries", "callback", "_cost", "cache", "timeout")
 
 
 class Entry(Protocol):
@@ -79,16 +80,19 @@ def resolve(entry: Entry, *, environment: Mapping[str, str], provider_of: Provid
     model = entry.litellm_params.get("model")
     if not isinstance(model, str) or not model:
         return LeftOut(group=entry.model_name, model="", reason="litellm_params.model must be a model's name")
-    if model.startswith("simulated/"):
-        return simulated(entry)
     try:
+        if model.startswith("simulated/"):
+            return simulated(entry)
         return _resolve(entry, model, environment, provider_of)
     except ValueError as error:
         return LeftOut(group=entry.model_name, model=model, reason=str(error))
 
 
 def simulated(entry: Entry) -> Resolved:
-    """Return a deployment of the simulated backend that stands for the entry's model, at that model's price."""
+    """Return a deployment of the simulated backend that stands for the entry's model, at that model's price.
+
+    Raises ValueError for a wrong timeout.
+    """
     listed = _listed_model(entry).removeprefix("simulated/")
     deployment = Deployment(
         id=_id(entry, "simulated"),
@@ -100,7 +104,7 @@ def simulated(entry: Entry) -> Resolved:
         secret="",
         price=price_of(listed, {**entry.litellm_params, **entry.model_info}),
     )
-    return _resolved(entry, deployment, listed_model=listed, arguments={})
+    return _resolved(entry, deployment, listed_model=listed, parameters=entry.litellm_params, arguments={})
 
 
 def checked_base(base: str, *, allow_plain_http: bool) -> str:
@@ -160,10 +164,19 @@ def _resolve(entry: Entry, model: str, environment: Mapping[str, str], provider_
     }
     arguments |= {"api_base": base} if base and own_base else {}
     arguments |= {"api_key": key} if key else {}
-    return _resolved(entry, deployment, listed_model=_listed_model(entry), arguments=arguments)
+    return _resolved(entry, deployment, listed_model=_listed_model(entry), parameters=parameters, arguments=arguments)
 
 
-def _resolved(entry: Entry, deployment: Deployment, *, listed_model: str, arguments: Mapping[str, object]) -> Resolved:
+def _resolved(
+    entry: Entry,
+    deployment: Deployment,
+    *,
+    listed_model: str,
+    parameters: Mapping[str, object],
+    arguments: Mapping[str, object],
+) -> Resolved:
+    """Return the entry resolved; its references are in `parameters`. Raises ValueError for a wrong timeout."""
+    timeout_s = _seconds(parameters, "timeout")
     cooldown = entry.litellm_params.get("cooldown_time", entry.model_info.get("cooldown_time"))
     known = {**map_entry(listed_model), **entry.model_info}
     is_simulated = deployment.backend == "simulated"
@@ -173,6 +186,8 @@ def _resolved(entry: Entry, deployment: Deployment, *, listed_model: str, argume
             # Claude thinks only where the request asks for it, which deadlines.py sees.
             is_reasoning=known.get("supports_reasoning") is True and "claude" not in listed_model and not is_simulated,
             takes_prefill=known.get("supports_assistant_prefill") is True and not is_simulated,
+            timeout_s=timeout_s,
+            stream_timeout_s=_seconds(parameters, "stream_timeout") or timeout_s,
         ),
         listed_model=listed_model,
         info=entry.model_info,
@@ -181,6 +196,20 @@ def _resolved(entry: Entry, deployment: Deployment, *, listed_model: str, argume
         cooldown_s=float(cooldown) if isinstance(cooldown, int | float) else None,
         region=_region(entry),
     )
+
+
+def _seconds(parameters: Mapping[str, object], key: str) -> float | None:
+    """Return a timeout of LiteLLM's, None where none is stated. Raises ValueError unless it is a time above 0."""
+    stated = parameters.get(key)
+    if stated is None:
+        return None
+    try:
+        seconds = float(str(stated))
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < inf:
+        raise ValueError(f"{key} must be a number of seconds above 0")
+    return seconds
 
 
 def _key(entry: Entry, provider: str, environment: Mapping[str, str], *, is_optional: bool) -> str:

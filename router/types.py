@@ -44,6 +44,7 @@ class Deployment:
     `model` is the provider's own name for the model; `api_base` has no trailing slash; `id` is the LiteLLM Router's.
     `backend` is a row of backends/. `latency` and friends live elsewhere: this value never changes. `is_reasoning`:
     it thinks before its first token; `takes_prefill`: it continues an assistant message that ends the conversation.
+    `timeout_s`, `stream_timeout_s`: how long its entry lets a whole answer and a first token take, None if not at all.
     """
 
     id: str
@@ -57,6 +58,8 @@ class Deployment:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_reasoning: bool = False
     takes_prefill: bool = False
+    timeout_s: float | None = None
+    stream_timeout_s: float | None = None
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):

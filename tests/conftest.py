@@ -5,6 +5,7 @@ Must not fake anything: the Redis is a real server, and blockbuster watches the 
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.redis_cluster import RedisCluster
+
+# What a helper asserts is told with its values, as what a test asserts is.
+for helpers in ("faults.playing", "faults.stories", "http.canary", "http.refusals", "http.warming", "e2e.serving"):
+    pytest.register_assert_rewrite(f"tests.{helpers}")
 
 # Repeatable everywhere: a failure in CI must fail on a desk too. FOREWORD_HYPOTHESIS=explore looks for new examples.
 settings.register_profile("suite", derandomize=True, max_examples=50, deadline=None, database=None)
@@ -31,6 +36,16 @@ def blockbuster() -> Iterator[BlockBuster]:
     guard.activate()
     yield guard
     guard.deactivate()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_long_collections() -> None:
+    """Leave what lives by now out of garbage collections: pytest's and LiteLLM's objects take up to 0.9 s to go by.
+
+    For so long nothing on the test's event loop moves, among it the providers that the gateway process waits for.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

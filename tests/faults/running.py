@@ -1,4 +1,7 @@
-"""The real gateway process before two scripted providers of the test's own process, with every wait set to a blink."""
+"""The real gateway process before two scripted providers of the test's own process, with every wait set short.
+
+Short is for who is meant to be given up. A busy machine makes anybody late: who is to answer has more time than that.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,19 @@ Mode = Literal["stream", "whole"]
 Backend = Literal["openai", "litellm"]
 LETTERS: Mapping[Backend, str] = {"openai": "o", "litellm": "a"}
 UPSTREAM: Mapping[Backend, str] = {"openai": "up", "litellm": "claude"}
-CAP_S = 0.3
+CAP_S = 1.0
+HASTE_S = 0.3
+PATIENCE_S = 20
 SETTINGS: Mapping[str, float] = {
-    "connect-timeout-s": 0.2,
+    "connect-timeout-s": 0.5,
     "first-token-timeout-s": CAP_S,
     "first-token-floor-s": CAP_S / 3,
     "answer-timeout-s": CAP_S,
     "answer-floor-s": CAP_S / 3,
-    "gap-timeout-s": 0.2,
-    "drip-window-s": 0.25,
+    "gap-timeout-s": 0.5,
+    "drip-window-s": 0.5,
     "drip-bytes-per-s": 100,
-    "tail-timeout-s": 0.1,
+    "tail-timeout-s": 0.3,
     "retry-patience-s": 0.2,
     "retry-backoff-s": 0.02,
     "breaker-open-s": 0.1,
@@ -46,6 +51,8 @@ SETTINGS: Mapping[str, float] = {
 }
 BACKUP_TEXT = "From the backup."
 FALLBACKS = ("backup", "twin", "prefill", "narrow", "wide")
+HASTY = ("silent", "headers-only", "dripping-whole")
+"""What the names of models begin with that never answer in time: their own timeout says how soon they are given up."""
 INFO = {
     "prefill": "max_input_tokens: 8192, supports_assistant_prefill: true",
     "backup": "max_input_tokens: 100000",
@@ -93,14 +100,22 @@ def models_file(names: Iterable[str], *, openai: str, anthropic: str, refused: s
         rows.append((f"a-{name}", f'anthropic/claude-{name}, api_base: "{base}"', INFO["wide"]))
     for name in (*FALLBACKS, *names):
         info = INFO.get(name, "max_input_tokens: 8192")
-        rows.append((f"o-{name}", f'openai/up-{name}, api_base: "{openai}"', info))
-        rows.append((f"a-{name}", f'anthropic/claude-{name}, api_base: "{anthropic}"', info))
+        limit = timeout_of(name)
+        rows.append((f"o-{name}", f'openai/up-{name}, api_base: "{openai}"{limit}', info))
+        rows.append((f"a-{name}", f'anthropic/claude-{name}, api_base: "{anthropic}"{limit}', info))
     listed = "".join(
         f"  - {{model_name: {group}, litellm_params: {{model: {model}, api_key: sk-provider-secret}}, "
         f"model_info: {{{info}}}}}\n"
         for group, model, info in rows
     )
     return "model_list:\n" + listed
+
+
+def timeout_of(name: str) -> str:
+    """Return the timeout that a model states, nothing where the gateway's own limits are to hold."""
+    if name in FALLBACKS:
+        return f", timeout: {PATIENCE_S}"
+    return f", timeout: {HASTE_S}" if name.startswith(HASTY) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,7 +92,7 @@ async def deadline_passes(faulty: Faulty, backend: Backend, mode: Mode) -> str:
     """A caller's own deadline ends the request before any other limit does, and the provider is hung up on."""
     model, group = f"{UPSTREAM[backend]}-late-{mode}", f"{LETTERS[backend]}-late-{mode}"
     always(faulty, backend, model, Reply(fault="silent"), anthropic.Reply(silent=True))
-    got = await faulty.chat(group, stream=mode == "stream", deadline_s=0.25)  # less than CAP_S
+    got = await faulty.chat(group, stream=mode == "stream", deadline_s=0.6)  # less than CAP_S
     assert (got.status, got.error["code"], got.error["source"]) == (504, "deadline_exceeded", "gateway")
     async with asyncio.timeout(BOUND_S):
         await faulty.asked(model)[0].hung_up.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -71,6 +72,14 @@ def test_a_whole_answer_has_thrice_the_p95_of_total_time(p95_s: float, is_last: 
 
 def test_a_cold_whole_answer_has_a_minute() -> None:
     assert learnt(1.0, measure="whole", count=49).whole_s(request(), deployment(), 100.0, is_last=False) == 60.0
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_what_a_deployment_states_holds_whatever_was_learnt(is_last: bool) -> None:
+    stated = replace(deployment(is_reasoning=True), timeout_s=7.0, stream_timeout_s=0.5)
+    for deadlines in (learnt(100.0), learnt(0.1, count=1)):
+        assert deadlines.first_token_s(request(), stated, 100.0, is_last=is_last) == 0.5
+        assert deadlines.whole_s(request(), stated, 100.0, is_last=is_last) == 7.0
 
 
 def test_long_prompts_are_measured_apart() -> None:

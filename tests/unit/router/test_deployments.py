@@ -219,6 +219,51 @@ async def test_a_group_with_everyone_excluded_has_no_deployment() -> None:
         await deployments.pick("no-such-group", REQUEST)
 
 
+# -- how long ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["openai/a", "anthropic/claude-haiku-4-5", "simulated/openai/gpt-4o"])
+@pytest.mark.parametrize(
+    ("stated", "timeout_s", "stream_timeout_s"),
+    [
+        ((None, None), None, None),
+        ((30, None), 30.0, 30.0),
+        ((30, 0.5), 30.0, 0.5),
+        ((None, "5"), None, 5.0),
+    ],
+)
+async def test_an_entry_may_say_how_long_its_answers_take(
+    model: str, stated: tuple[object, object], timeout_s: float | None, stream_timeout_s: float | None
+) -> None:
+    (usable,) = build(entry(model, api_key="k", timeout=stated[0], stream_timeout=stated[1])).usable
+    assert (usable.timeout_s, usable.stream_timeout_s) == (timeout_s, stream_timeout_s)
+
+
+async def test_a_timeout_may_come_from_the_environment() -> None:
+    asked = entry("openai/a", api_key="k", timeout="os.environ/PATIENCE", stream_timeout="os.environ/NOT_SET")
+    (usable,) = build(asked, environment={"PATIENCE": "30"}).usable
+    assert (usable.timeout_s, usable.stream_timeout_s) == (30.0, 30.0)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "soon", "inf", "nan", [5]])
+@pytest.mark.parametrize("key", ["timeout", "stream_timeout"])
+@pytest.mark.parametrize("model", ["openai/a", "simulated/openai/gpt-4o"])
+def test_an_entry_with_a_wrong_timeout_is_left_out_and_named(model: str, key: str, wrong: object) -> None:
+    params = {"model": model, "api_key": "k", key: wrong}
+    bad = ModelEntry(model_name="g", litellm_params=params, model_info={}, line=1)
+    deployments = build(bad, entry("openai/b", api_key="k"))
+    assert [(one.model, one.reason) for one in deployments.left_out] == [
+        (model, f"{key} must be a number of seconds above 0")
+    ]
+
+
+async def test_a_timeout_does_not_reach_litellm_which_would_set_it_above_ours() -> None:
+    deployments = build(entry("anthropic/claude-haiku-4-5", api_key="k", timeout=5, stream_timeout=5))
+    row = await deployments.router.async_get_available_deployment(model="g", request_kwargs={})
+    assert row["litellm_params"]["api_key"] == "k"
+    assert not {"timeout", "stream_timeout"} & {key for key, value in row["litellm_params"].items() if value}
+
+
 # -- cooldown ------------------------------------------------------------------------------------------------------
 
 
