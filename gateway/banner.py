@@ -62,6 +62,7 @@ def print_banner(console: Console, standing: Standing, findings: Findings) -> No
     _some(console, "  models     ", findings.models)
     if not findings.is_simulated:
         _some(console, "  left out   ", findings.left_out, separator="; ")
+        _some(console, "  not read   ", findings.unread, separator="; ")
     _line(console, f"  policies   {', '.join(findings.policies)}")
     if findings.ignored_sections:
         _line(console, f"  ignored    {', '.join(findings.ignored_sections)} of the models file")

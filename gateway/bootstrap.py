@@ -47,6 +47,7 @@ async def _find(settings: Settings, models: ModelsFile, *, may_make_key: bool) -
     return Findings(
         providers=deployments.found,
         left_out=tuple(f"{one.group} ({one.model}): {one.reason}" for one in deployments.left_out),
+        unread=tuple(f"{name}: {', '.join(keys)}" for name, keys in deployments.unread.items()),
         is_simulated=all(card.is_simulated for card in catalogue.values()),
         models=tuple(catalogue),
         example_model=(chat or list(catalogue))[0],

@@ -9,11 +9,15 @@ import msgspec
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to serve with. `problems` not empty: it must not start. `secret` is the new key, shown once."""
+    """What there is to serve with. `problems` not empty: it must not start. `secret` is the new key, shown once.
+
+    `left_out` are entries of the models file, `unread` parameters of used ones, `ignored_sections` the rest of it.
+    """
 
     problems: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     is_simulated: bool = False
     models: tuple[str, ...] = ()
     example_model: str = ""

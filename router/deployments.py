@@ -34,8 +34,8 @@ class LiteLLMDeployments:
     """Owns the Router and with it the health of every deployment, in this process alone.
 
     `found` are the providers in use, `backends` the rows of backends/ they need, `left_out` what cannot be used and
-    why. With `simulate_missing` and no provider at all, every group gets a simulated deployment that stands for its
-    first entry's model.
+    why, `unread` the parameters of each deployment that change nothing. With `simulate_missing` and no provider at all,
+    every group gets a simulated deployment that stands for its first entry's model.
     """
 
     def __init__(self, entries: Sequence[Entry], *, environment: Mapping[str, str], simulate_missing: bool) -> None:
@@ -45,6 +45,7 @@ class LiteLLMDeployments:
         usable = _with_own_ids(usable)
         self._good: dict[str, RecentCount] = {}
         self._by_id = {resolved.deployment.id: resolved for resolved, _ in usable}
+        self.unread = {name: resolved.unread for name, resolved in self._by_id.items() if resolved.unread}
         self.backends = frozenset(resolved.deployment.backend for resolved, _ in usable)
         self.found = tuple(dict.fromkeys(resolved.deployment.provider for resolved, _ in usable))
         groups: dict[str, list[tuple[Resolved, ModelCard]]] = defaultdict(list)

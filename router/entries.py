@@ -31,6 +31,14 @@ _KEYLESS = frozenset(
 _REFERENCE = "os.environ/"
 _REGIONS = ("region_name", "aws_region_name", "vertex_location")
 _PICKING = ("weight", "order", "rpm", "tpm")
+_READ = frozenset(
+    {
+        "model", "api_key", "api_base", "base_url", "custom_llm_provider", "extra_headers", "cooldown_time", "timeout",
+        "stream_timeout", *_PICKING, *_REGIONS,
+    }
+)  # fmt: skip
+_NOBODYS = ("tags", "max_budget", "budget_duration")
+"""What LiteLLM's Router reads only for features that are off here: policies choose, and hold the budgets."""
 _NOT_OURS = ("fallback", "mock_", "retries", "callback", "_cost", "cache", "timeout")
 
 
@@ -59,7 +67,8 @@ class Resolved:
     """A usable entry. `listed_model` is its name in LiteLLM's price map, `info` its own model_info.
 
     `picking` is what the Router weighs it by; `arguments` go with every call of the litellm backend. `region` is where
-    its `model_info.region` or LiteLLM's own keys say that it runs, "" where neither does.
+    its `model_info.region` or LiteLLM's own keys say that it runs, "" where neither does. `unread` are its parameters
+    that change nothing here.
     """
 
     deployment: Deployment
@@ -69,6 +78,7 @@ class Resolved:
     arguments: Mapping[str, object]
     cooldown_s: float | None
     region: str = ""
+    unread: tuple[str, ...] = ()
 
 
 ProviderOf = Callable[[str], tuple[str, str, str | None]]
@@ -195,7 +205,15 @@ def _resolved(
         arguments=arguments,
         cooldown_s=float(cooldown) if isinstance(cooldown, int | float) else None,
         region=_region(entry),
+        unread=tuple(key for key in parameters if not _is_read(key, deployment.backend)),
     )
+
+
+def _is_read(key: str, backend: str) -> bool:
+    """Say whether a parameter changes anything here; a request's own come from the client, and LiteLLM takes more."""
+    if key in _READ or "_cost" in key:  # prices
+        return True
+    return backend == "litellm" and key not in _NOBODYS and not any(word in key for word in _NOT_OURS)
 
 
 def _seconds(parameters: Mapping[str, object], key: str) -> float | None:

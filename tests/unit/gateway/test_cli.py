@@ -210,6 +210,7 @@ def test_the_banner_names_what_was_found_and_left_out() -> None:
     findings = Findings(
         providers=("openai",),
         left_out=("claude (anthropic/x): ANTHROPIC_API_KEY is not set",),
+        unread=("small@openai: max_parallel_requests",),
         models=("small",),
         example_model="small",
         policies=("default (abc)",),
@@ -219,6 +220,7 @@ def test_the_banner_names_what_was_found_and_left_out() -> None:
     for part in ("http://127.0.0.1:8080 (2 workers)", "openai", "ANTHROPIC_API_KEY is not set", "default (abc)"):
         assert part in text
     assert "general_settings" in text
+    assert "not read   small@openai: max_parallel_requests" in text
     assert "SIMULATED" not in text
     assert "foreword keys create" in text
     assert "$FOREWORD_API_KEY" in text

@@ -219,6 +219,36 @@ async def test_a_group_with_everyone_excluded_has_no_deployment() -> None:
         await deployments.pick("no-such-group", REQUEST)
 
 
+# -- what is not read ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "unread"),
+    [
+        ("openai/a", ("tags", "num_retries", "temperature", "mock_response")),
+        ("anthropic/claude-haiku-4-5", ("tags", "num_retries", "mock_response")),
+    ],
+)
+def test_parameters_that_change_nothing_are_named(model: str, unread: tuple[str, ...]) -> None:
+    bought = entry(
+        model,
+        api_key="k",
+        tags=["x"],
+        num_retries=3,
+        temperature=0,
+        mock_response="hello",
+        timeout=5,
+        rpm=10,
+        input_cost_per_token=1e-6,
+    )
+    assert list(build(bought).unread.values()) == [unread]
+
+
+def test_every_parameter_of_the_shipped_models_is_read() -> None:
+    keys = {f"{provider}_API_KEY": "k" for provider in ("OPENAI", "OPENROUTER", "ANTHROPIC", "GEMINI")}
+    assert shipped(keys).unread == {}
+
+
 # -- how long ------------------------------------------------------------------------------------------------------
 
 
