@@ -11,6 +11,10 @@ LOCKS := requirements-build.lock requirements-dev.lock requirements-nodeps.lock
 # (blockbuster needs it); --no-build-isolation, because an isolated build would fetch its tools without hashes.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile --require-hashes --only-binary :all:
 
+# What requirements-nodeps.lock holds is the same files for every Python, though one wheel says it is for 3.12 alone; pip
+# takes that for another Python only where it is told the folder.
+WHERE := 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
 # $(call timed,what,command): run it and say how long it took; fails as the command fails.
 timed = @start=$$SECONDS; $(2) || exit $$?; echo "-- $(1): $$((SECONDS - start)) s"
 
@@ -55,7 +59,7 @@ setup: .venv/.installed
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(call timed,setup,$(PIP) -r requirements-build.lock \
 	  && $(PIP) --use-pep517 --no-build-isolation --no-binary forbiddenfruit -r requirements-dev.lock \
-	  && $(PIP) --no-deps -r requirements-nodeps.lock \
+	  && $(PIP) --no-deps --python-version 3.12 --upgrade --target $$($(BIN)/python -c $(WHERE)) -r requirements-nodeps.lock \
 	  && $(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation --editable .)
 	@touch $@
 

@@ -102,5 +102,5 @@ def _beta_quantile(a: float, b: float, share: float) -> float:
     mean, spread = a / (a + b), math.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)))
     grid: Floats = np.linspace(max(1e-12, mean - 8 * spread), min(1 - 1e-12, mean + 12 * spread), 20_001)
     log_density = (a - 1) * np.log(grid) + (b - 1) * np.log1p(-grid)
-    mass = np.cumsum(np.exp(log_density - log_density.max()))
+    mass = np.cumsum(np.exp(log_density - np.max(log_density)))
     return float(grid[np.searchsorted(mass, share * mass[-1])])

@@ -130,7 +130,7 @@ def evidence_of(prompts: Prompts, vectors: Vectors, fold: Rows, *, seed: int, by
     found = [NOTHING] * len(prompts.texts)
     route = policy(0.95).routes[0]
     assert route.knn is not None
-    for number in range(int(fold.max()) + 1):
+    for number in range(int(np.max(fold)) + 1):
         known = np.random.default_rng(seed).permutation(np.flatnonzero(fold != number))
         snapshot = snapshot_of(prompts, vectors, known, by_task=by_task)
         for row in np.flatnonzero(fold == number):

@@ -27,7 +27,7 @@ Backend = Literal["openai", "litellm"]
 LETTERS: Mapping[Backend, str] = {"openai": "o", "litellm": "a"}
 UPSTREAM: Mapping[Backend, str] = {"openai": "up", "litellm": "claude"}
 CAP_S = 1.0
-HASTE_S = 0.3
+HASTE_S = 0.6
 PATIENCE_S = 20
 SETTINGS: Mapping[str, float] = {
     "connect-timeout-s": 0.5,

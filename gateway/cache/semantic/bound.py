@@ -83,7 +83,7 @@ def log_evidence(evidence: Evidence, wrong_rate: float) -> float:
     for stratum, wrong in zip((evidence.served, evidence.withheld), rates, strict=True):
         called = floors[:, None] + scale[:, None] * wrong[None, :]
         total = total + _log_mixture(stratum.seen, called, _SAFER, _SAFER_PRIOR)
-    return float(total.min())
+    return float(np.min(total))
 
 
 def upper_bound(evidence: Evidence, *, alpha: float = ALPHA) -> float:
