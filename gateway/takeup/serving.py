@@ -41,7 +41,10 @@ GOOD_SHARE: Final = 0.9
 BEGUN_S: Final = 120.0
 """How long nothing may be heard of what an earlier warmer had begun; the warmer does not ask that again."""
 PATIENCE_S: Final = 60.0
-"""How long what there is no budget for waits for some: what is being asked now may cost less than its worst case."""
+"""How long what may yet be done waits: a call under way may cost less than feared, or be its own caller's; a provider
+may come back."""
+_MAY_PASS: Final = ("no_budget", "not_asked")
+"""What the warmer says of items for which nothing was paid and that may be asked a little later."""
 SLACK_S: Final = 600.0
 """How long after its time an announced request may come and still have been rightly announced."""
 
@@ -131,28 +134,28 @@ class Takeup:
                 if tenant == one.tenant:
                     for at, key in tuple(held.keys.items()):
                         if key == one.recipe.key and not held.status(at).has_ended:
-                            self._say(held, at, await self._ended(one))
+                            self._say(held, at, await self._ended(one), may_pass=one.result in _MAY_PASS)
             self._heard.popleft()
 
     async def _ended(self, one: Considered) -> ItemStatus:
         """Return what became of an item of which the warmer says so much."""
         assert isinstance(one.recipe, Known)
         quote, now = await self._ports.quotes.quote(one.tenant, one.recipe), self._clock.now()
-        if one.result not in ("warmed", "fresh"):
+        good_until = quote.fresh_until_s if quote is not None else 0.0
+        if one.result == "fresh" or (one.result == "not_asked" and good_until > now):  # its caller came first
+            return ended("fresh", words_of("fresh"), key=one.key, good_until=good_until)
+        if one.result != "warmed":
             words = words_of(one.result, most_nanousd=quote.bound_nanousd if quote is not None else 0)
             return ended(result_of(one.result), words, cost_nanousd=one.cost_nanousd, key=one.key)
-        good_until = quote.fresh_until_s if quote is not None else 0.0
-        if one.result == "fresh":
-            return ended("fresh", words_of("fresh"), key=one.key, good_until=good_until)
         if good_until > now:
             return ended("answer", cost_nanousd=one.cost_nanousd, key=one.key, good_until=good_until)
         prefix_until = now + quote.prefix_ttl_s if quote is not None else 0.0
         return ended("prefix", cost_nanousd=one.cost_nanousd, key=one.key, good_until=prefix_until)
 
-    def _say(self, held: _Held, at: int, status: ItemStatus) -> None:
-        """End an item, or have it wait for a budget."""
+    def _say(self, held: _Held, at: int, status: ItemStatus, *, may_pass: bool) -> None:
+        """End an item, or have it wait for what may pass."""
         since, _ = held.refused.get(at, (self._clock.now(), status))
-        if status.result == "over_budget" and self._clock.now() - since < self._patience_s:
+        if may_pass and status.result != "fresh" and self._clock.now() - since < self._patience_s:
             held.refused[at] = since, status
             held.handed.pop(at, None)
             held.later[at] = self._clock.now() + AGAIN_S
@@ -204,8 +207,8 @@ class Takeup:
                 if now - held.handed.get(at, now) >= AGAIN_S:
                     del held.handed[at]
                 is_lost = at in held.begun and now > held.taken_at + BEGUN_S
-                is_poor = at in held.refused and now - held.refused[at][0] >= self._patience_s
-                if is_late or is_lost or is_poor or now > announcement.wanted_at + LIFE_S / 2:
+                is_refused = at in held.refused and now - held.refused[at][0] >= self._patience_s
+                if is_late or is_lost or is_refused or now > announcement.wanted_at + LIFE_S / 2:
                     self._end(held, at, await self._late(held, at))
                 elif at not in held.handed and room > 0 and held.later.get(at, 0.0) <= now:
                     await self._hand(key, held, at)
@@ -237,7 +240,7 @@ class Takeup:
         quote = await self._ports.quotes.quote(announcement.tenant, recipe)
         if quote is None:
             self._end(held, at, ended("not_allowed", words_of("unknown")))
-        elif was_handed and quote.fresh_until_s > now:
+        elif was_handed and at not in held.refused and quote.fresh_until_s > now:
             held.later[at] = now + AGAIN_S  # the warmer's word on it is under way
         elif quote.fresh_until_s >= announcement.wanted_at or (announcement.ready_by is None and quote.fresh_until_s):
             self._end(held, at, ended("fresh", words_of("fresh"), key=quote.key, good_until=quote.fresh_until_s))

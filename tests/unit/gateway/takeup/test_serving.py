@@ -62,7 +62,6 @@ async def test_what_was_warmed_without_an_answer_is_a_prefix(bench: Bench) -> No
         ("not_worth", "skipped", "not_worth"),
         ("stopped", "skipped", "stopped"),
         ("fresh", "skipped", "fresh"),
-        ("not_asked", "failed", "error"),
         ("not_kept", "failed", "error"),
     ],
 )
@@ -111,6 +110,36 @@ async def test_what_there_is_no_budget_for_waits_a_while_for_some(bench: Bench) 
     await takeup.look()
     assert await bench.results(announced) == ["over_budget", "answer"]
     assert bench.script.told == ["answer", "over_budget"]
+
+
+async def test_what_its_caller_asked_first_is_fresh_and_not_failed(bench: Bench) -> None:
+    announced, takeup = await bench.post("a", "b"), bench.takeup()
+    await takeup.look()
+    bench.script.fresh["a"] = bench.clock.now() + 1000.0
+    takeup.heard([bench.considered("a", "not_asked"), bench.considered("b", "not_asked")])
+    await takeup.look()
+    assert await bench.results(announced) == ["fresh", "queued"]
+    bench.script.fresh["b"] = bench.clock.now() + 1000.0
+    bench.clock.wind(AGAIN_S)
+    await takeup.look()
+    await takeup.look()
+    assert await bench.results(announced) == ["fresh", "fresh"]
+    assert bench.script.keys == ["a", "b"]
+
+
+async def test_what_was_not_asked_is_tried_again_for_a_while_before_it_has_failed(bench: Bench) -> None:
+    announced, takeup = await bench.post("a"), bench.takeup()
+    await takeup.look()
+    for _ in range(int(PATIENCE_S / AGAIN_S)):
+        takeup.heard([bench.considered("a", "not_asked")])
+        await takeup.look()
+        assert await bench.results(announced) == ["queued"]
+        bench.clock.wind(AGAIN_S)
+        await takeup.look()
+    await takeup.look()
+    assert bench.script.keys == ["a", "a"]
+    assert await bench.results(announced) == ["error"]
+    assert "nobody was asked" in (await bench.found(announced)).statuses[0].detail
 
 
 async def test_what_the_warmer_has_just_made_is_not_called_fresh(bench: Bench) -> None:
