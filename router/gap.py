@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+from router.time_limits import STALL_S
+
 
 class GapLimit:
     """`with gap:` around one await raises TimeoutError after `limit_s`, as asyncio.timeout would.
@@ -22,6 +24,7 @@ class GapLimit:
         self._deadline = 0.0
         self._cancelling = 0
         self._has_fired = False
+        self._is_second_look = False
 
     def __enter__(self) -> None:
         task = self._owner
@@ -54,8 +57,14 @@ class GapLimit:
         self._timer = None
         if not self._is_waiting or self._owner is None:
             return
-        if self._loop.time() < self._deadline:
+        late_s = self._loop.time() - self._deadline
+        if late_s < 0:
+            self._is_second_look = False
             self._timer = self._loop.call_at(self._deadline, self._look)
+            return
+        if late_s > STALL_S and not self._is_second_look:  # our own loop stood still
+            self._is_second_look = True
+            self._timer = self._loop.call_later(STALL_S, self._look)
             return
         self._has_fired = True
         self._owner.cancel()

@@ -13,7 +13,10 @@ from types import TracebackType
 from typing import Final
 
 TICK_S: Final = 0.01
-"""A wait is ended this much late at most, never early."""
+"""A wait is ended this much late at most, never early, where the loop itself is not late."""
+STALL_S: Final = 0.01
+"""A timer that is this late says that our own event loop stood still, not that anybody was silent. What came meanwhile
+is still to be read: there is a second look, after as long."""
 
 
 class TimeLimits:
@@ -24,6 +27,7 @@ class TimeLimits:
         self._boxes: dict[int, set[TimeLimit]] = {}
         self._ticks: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._is_second_look = False
 
     @property
     def count(self) -> int:
@@ -59,6 +63,11 @@ class TimeLimits:
         loop = self._loop
         assert loop is not None
         now = loop.time() + TICK_S / 10  # timers may fire a little early
+        if not self._is_second_look and self._ticks and now - self._ticks[0] * TICK_S > STALL_S:
+            self._is_second_look = True
+            self._timer = loop.call_later(STALL_S, self._look)
+            return
+        self._is_second_look = False
         while self._ticks and (self._ticks[0] * TICK_S <= now or not self._boxes[self._ticks[0]]):
             for limit in self._boxes.pop(heappop(self._ticks)):
                 limit.expire()

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from router.gap import GapLimit
+from tests.standing_still import read_meanwhile, wait_meanwhile
 from tests.virtual_time import in_virtual_time
 
 
@@ -62,4 +63,17 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
         await waiting.wait()
         task.cancel()
     assert task.cancelled()
+    gap.close()
+
+
+async def test_what_came_while_the_loop_stood_still_came_in_time() -> None:
+    gap = GapLimit(0.02)
+    assert await read_meanwhile(gap) == b"x"
+    gap.close()
+
+
+async def test_a_loop_that_stood_still_waits_no_longer_than_for_another_look() -> None:
+    gap = GapLimit(0.02)
+    with pytest.raises(TimeoutError):
+        await wait_meanwhile(gap)
     gap.close()

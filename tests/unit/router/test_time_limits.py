@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from router.time_limits import TICK_S, TimeLimit, TimeLimits
+from tests.standing_still import read_meanwhile, wait_meanwhile
 
 
 async def test_a_wait_that_takes_too_long_ends_and_a_short_one_does_not() -> None:
@@ -83,3 +84,12 @@ async def test_thousands_of_waits_leave_one_timer_and_nothing_else() -> None:
     await asyncio.sleep(0.1)
     assert limits._boxes == {}
     assert limits._timer is None
+
+
+async def test_what_came_while_the_loop_stood_still_came_in_time() -> None:
+    assert await read_meanwhile(TimeLimits().within(0.02)) == b"x"
+
+
+async def test_a_loop_that_stood_still_waits_no_longer_than_for_another_look() -> None:
+    with pytest.raises(TimeoutError):
+        await wait_meanwhile(TimeLimits().within(0.02))
