@@ -185,7 +185,7 @@ async def down_and_up_again(faulty: Faulty, backend: Backend, mode: Mode) -> str
             served += 1
     used_s = asyncio.get_running_loop().time() - well_s
     assert all([await is_answered(faulty, group, mode) for _ in range(AT_ONCE)])
-    return f"open after {opened_after} failures; {served} served by the fallback, 3 probes; used again after {used_s:.1f} s"
+    return f"{opened_after} failures, open; {served} by the fallback, 3 probes; used again after {used_s:.1f} s"
 
 
 async def is_answered(faulty: Faulty, group: str, mode: Mode) -> bool:
