@@ -120,6 +120,7 @@ class Driver:
     async def close(self) -> None:
         """Save what was learnt, and let another lead at once."""
         self._lose(forget=False)
+        self._did_lead = False
         reign, self._reign = self._reign, None
         try:
             if reign is not None and self._crew.leadership.is_held:

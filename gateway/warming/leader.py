@@ -55,6 +55,7 @@ class Leadership:
         self._key = key
         self._lease_s = lease_s
         self._until_s = float("-inf")
+        self._is_released = False
         self.reign = 0
 
     @property
@@ -64,6 +65,8 @@ class Leadership:
 
     async def renew(self) -> bool:
         """Take the lease where nobody has it, or keep it; return whether it is ours. Without Redis it runs out."""
+        if self._is_released:
+            return False
         asked_at_s = self._clock.monotonic()
         lease_ms = round(self._lease_s * 1000)
         try:
@@ -71,7 +74,7 @@ class Leadership:
         except StoreUnavailable:
             return self.is_held
         found = integer(reply)
-        if found == 0:
+        if found == 0 or self._is_released:
             self._until_s = float("-inf")
             return False
         if found == 2:
@@ -80,7 +83,8 @@ class Leadership:
         return self.is_held
 
     async def release(self) -> None:
-        """Let another lead at once; where that cannot be said, it does when the lease has ended."""
+        """Let another lead at once, and never lead again; where that cannot be said, it does when the lease ends."""
+        self._is_released = True
         self._until_s = float("-inf")
         try:
             await self._store.run(("EVAL", _RELEASE, 1, self._key, self._token))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -41,11 +42,21 @@ async def test_of_two_warmers_one_leads_and_the_other_follows_once_it_lets_go(st
     first, second = claim(store, key, name=b"a"), claim(store, key, name=b"b")
     assert [await first.renew(), await second.renew(), await first.renew()] == [True, False, True]
     assert (first.is_held, second.is_held, first.reign, second.reign) == (True, False, 1, 0)
-    await second.release()  # it is not its own to give up
+    await claim(store, key, name=b"c").release()  # it is not its own to give up
     assert await first.renew()
     await first.release()
     assert [first.is_held, await second.renew(), await first.renew()] == [False, True, False]
     assert second.reign == 1
+
+
+async def test_who_gave_the_lead_up_does_not_take_it_again_while_it_ends(store: RedisStore, key: str) -> None:
+    first, second = claim(store, key, name=b"a"), claim(store, key, name=b"b")
+    assert await first.renew()
+    async with asyncio.TaskGroup() as group:
+        renewing = group.create_task(first.renew())
+        group.create_task(first.release())
+    assert not renewing.result()
+    assert [await first.renew(), first.is_held, await second.renew()] == [False, False, True]
 
 
 async def test_a_dead_leaders_lease_ends_by_itself(store: RedisStore, key: str) -> None:
