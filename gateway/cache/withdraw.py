@@ -193,6 +193,7 @@ class Listener:
         self._exact = exact
         self._worker = worker
         self._clock = clock
+        self._has_left = False
         self._place = START  # what was withdrawn before is dropped once more, from a memory that is still empty
 
     async def listen(self) -> Sequence[tuple[Notice, int]]:
@@ -204,6 +205,8 @@ class Listener:
                 if notice is not None:
                     heard.append((notice, self._obey(notice)))
                 self._place = entry_id
+            if self._has_left:  # else it would be waited for
+                return heard
             said = f"{self._clock.now():.3f} {self._place}".encode()
             await self._store.hash_set(WORKERS, self._worker, said)
         except StoreUnavailable:
@@ -212,7 +215,8 @@ class Listener:
         return heard
 
     async def leave(self) -> None:
-        """Say that this worker is gone, so that nobody waits for it."""
+        """Say that this worker is gone, so that nobody waits for it; what it hears from now on it does not say."""
+        self._has_left = True
         try:
             await self._store.hash_delete(WORKERS, self._worker)
         except StoreUnavailable:
