@@ -29,10 +29,13 @@ from gateway.worker import Worker, begin, drain, tune_collector
 REDIS_TIMEOUT_S = 1.0
 """Nobody waits for the warmer, so it may wait for Redis longer than a request does."""
 CLOSE_S = 3.0
+NICENESS = 10
+"""Workers come first, and the embedder too: what is warmed a little later loses nothing."""
 
 
 def run_warmer(settings: Settings, documents: Documents) -> int:
     """Run the warmer until SIGTERM or SIGINT and return the exit code; `settings.redis_url` must be set."""
+    os.nice(NICENESS)
     access_log = configure_logs(settings.log_level)
     fitted = settings.model_copy(
         update={

@@ -170,7 +170,8 @@ def gateway(
 ) -> Iterator[Server]:
     """Start a real `foreword serve` as shipped: keys, policies, cache, ledger, metrics, access log, its own Redis.
 
-    Its warmer runs beside it as `foreword warm`, so that it can be measured apart.
+    Its warmer runs beside it as `foreword warm`, so that it can be measured apart; its start, three seconds of the
+    load's core, is over before anything is measured.
     """
     home = Path(tempfile.mkdtemp(prefix="fw-bench-"))  # short: a unix socket's path may have 107 bytes at most
     try:
@@ -189,6 +190,7 @@ def gateway(
             redis, embedder = _helpers(process, None if "off" in options else EmbedderHome.of(home / "data"))
             warm = [sys.executable, "-m", "gateway", "warm", *files]
             with running(warm, core=LOAD_CORE, out=home / "warm") as warmer:
+                until(lambda: b"warmer leads" in (home / "warm.err").read_bytes(), "the warmer", alive=warmer.popen)
                 own = tuple(pid for pid in process.pids if pid not in redis + embedder)
                 yield Server(
                     name=name,

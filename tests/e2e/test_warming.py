@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -149,6 +150,7 @@ def test_a_leader_dies_with_a_call_in_the_air_and_the_other_takes_over_without_a
     assert (hit.cache_tier, hit.warmed_by, hit.saved_nanousd > 0) == ("redis", "announced", True)
     assert scene.served.chat(hung, model="small").headers["x-foreword-cache"] == "miss"
     assert sorted(scene.asked_cheaply()) == sorted((hung, warmed))
+    assert os.getpriority(os.PRIO_PROCESS, heir.pid) > os.getpriority(os.PRIO_PROCESS, 0)  # behind the workers
     heir.terminate()
     assert heir.wait(BOUND_S) == 0
     assert scene.leader() is None
