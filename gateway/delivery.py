@@ -6,13 +6,13 @@ Decides nothing about where an answer comes from (Flow does) and speaks no HTTP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 import msgspec
 
 from gateway.cache.codec import DONE, StoredAnswer, assemble, body_of, disassemble, event, events_of, usage_event
 from gateway.cache.exact import Hit
-from gateway.cache.flight import DeadlineExceeded, FellBehind, Flight, Follower, Interrupted
+from gateway.cache.follower import DeadlineExceeded, FellBehind, Follower, Interrupted, Put, Source
 from gateway.errors import RequestFailed, from_flight
 from gateway.trail import Ask, Trail
 from router.errors import AttemptsFailed, NoDeployment
@@ -26,12 +26,14 @@ HEARTBEAT = b": waiting for the model\n\n"
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """An answer on its way: `body` whole, or `blocks` of server-sent events ending in `[DONE]` or an error event.
 
-    Close `blocks` with contextlib.aclosing; closing early means that the client has left.
+    Close `blocks` with contextlib.aclosing; closing early means that the client has left. `put_through`: who sends them
+    may have those of a live answer put at once instead (Follower.put_through), from the second one on.
     """
 
     trail: Trail
     body: bytes | None = None
     blocks: AsyncGenerator[bytes, None] | None = None
+    put_through: Callable[[Put], None] | None = None
     provider_headers: Mapping[str, str]
 
 
@@ -58,7 +60,8 @@ async def deliver(ask: Ask, trail: Trail, follower: Follower) -> Reply:
             if begun is not None:
                 trail.head_s = trail.clock.monotonic() - ask.received_s
             headers = begun.headers if isinstance(begun, Opened | Finished) else {}
-            return Reply(trail=trail, blocks=_streamed(ask, trail, follower, begun), provider_headers=headers)
+            blocks = _streamed(ask, trail, follower, begun)
+            return Reply(trail=trail, blocks=blocks, put_through=follower.put_through, provider_headers=headers)
         first = await follower.next()
         if ask.on_first_token is not None:
             ask.on_first_token()
@@ -77,14 +80,14 @@ async def deliver(ask: Ask, trail: Trail, follower: Follower) -> Reply:
     return Reply(trail=trail, body=body, provider_headers=first.headers)
 
 
-def _whole(flight: Flight, finished: Finished) -> bytes:
+def _whole(flight: Source, finished: Finished) -> bytes:
     if finished.body is not None:
         return finished.body
     _check_whole(flight)
     return assemble(flight.blocks() + (finished.usage_event or b""), usage=finished.usage)
 
 
-def _check_whole(flight: Flight) -> None:
+def _check_whole(flight: Source) -> None:
     if not flight.is_whole:
         raise RequestFailed(
             "the answer is too large to be put together; ask for a stream",
@@ -129,7 +132,7 @@ async def _streamed(
         _leave(trail, follower)
 
 
-def _ending(ask: Ask, flight: Flight, finished: Finished) -> bytes:
+def _ending(ask: Ask, flight: Source, finished: Finished) -> bytes:
     content, usage = b"", finished.usage_event
     if finished.body is not None:
         content, usage = disassemble(finished.body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.cache.flight import DeadlineExceeded, FellBehind, Interrupted
+from gateway.cache.follower import DeadlineExceeded, FellBehind, Interrupted
 from gateway.outcome import Source
 from policies.model import NoCandidate, RejectionCode
 from policies.narrowing import Cut, Headroom

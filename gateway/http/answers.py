@@ -22,7 +22,9 @@ async def deliver(http: web.Request, services: Services, reply: Reply) -> web.St
     if reply.provider_headers:
         lines += _theirs(reply)
     if reply.blocks is not None:
-        return await send_events(http, reply.blocks, lines)
+        return await send_events(
+            http, reply.blocks, lines, put_through=reply.put_through, departures=services.departures
+        )
     return whole_answer(http, reply.body or b"", lines)
 
 

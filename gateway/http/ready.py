@@ -96,17 +96,47 @@ class EventStream(_Own):
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__(lines)
         self._is_begun = False
+        self._kept: list[bytes] = []
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the client does not keep up. Raises ConnectionError where it has gone."""
+        writer = self._payload_writer
+        if not isinstance(writer, StreamWriter) or writer.transport is None:
+            raise ConnectionResetError
+        return writer.protocol.writing_paused
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send a block, the first one with the head. Raises ConnectionError where the client has gone."""
-        await self._send(self._framed(bytes(data)))
+        await self._send(self._framed(self._with_kept(bytes(data))))
+
+    def keep(self, block: bytes) -> bool:
+        """Keep a block for `send_kept`, or for what is written before it is called; whether it is the first kept."""
+        self._kept.append(block)
+        return len(self._kept) == 1
+
+    def send_kept(self) -> None:
+        """Send what was kept, without waiting. Raises ConnectionError where the client has gone."""
+        if self._kept and not self._eof_sent:
+            self._put(self._framed(self._with_kept(b"")))
 
     async def write_eof(self, data: bytes = b"") -> None:
         """End the stream, with a last block."""
         if self._eof_sent:
             return
-        await self._send(self._framed(data) + b"0\r\n\r\n")
+        await self._send(self._framed(self._with_kept(data)) + b"0\r\n\r\n")
         self._end()
+
+    def _with_kept(self, block: bytes) -> bytes:
+        kept = self._kept
+        if not kept:
+            return block
+        if block or len(kept) > 1:
+            block = b"".join((*kept, block))
+        else:
+            block = kept[0]
+        kept.clear()
+        return block
 
     def _framed(self, block: bytes) -> bytes:
         chunk = b"%x\r\n%b\r\n" % (len(block), block) if block else b""

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from aiohttp import web
 
 from gateway.cache.codec import DONE
-from gateway.http.ready import event_stream
+from gateway.cache.follower import Put
+from gateway.http.departures import Departures
+from gateway.http.ready import EventStream, event_stream
 
 
 async def send_events(
-    request: web.Request, blocks: AsyncGenerator[bytes, None], lines: Sequence[str]
+    request: web.Request,
+    blocks: AsyncGenerator[bytes, None],
+    lines: Sequence[str],
+    *,
+    put_through: Callable[[Put], None] | None = None,
+    departures: Departures | None = None,
 ) -> web.StreamResponse:
     """Send every block, after a head with those header lines.
 
-    A client that leaves closes `blocks` early, which is how its owner learns of it.
+    A client that leaves closes `blocks` early, which is how its owner learns of it. `put_through` is told how a block
+    can be sent without waking anybody, once the head and a first block are on their way.
     """
     response = event_stream(request, lines)
     async with aclosing(blocks) as source:
@@ -25,6 +34,8 @@ async def send_events(
             first = await anext(source, b"")
             await response.prepare(request)
             await _send(response, first)
+            if put_through and departures and first and isinstance(response, EventStream):
+                put_through(partial(departures.put, response))
             async for block in source:
                 if block.endswith(DONE):
                     await _send(response, block)

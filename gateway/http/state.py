@@ -12,6 +12,7 @@ from gateway.budgets.desk import Desk
 from gateway.budgets.spending import Spending
 from gateway.cache.recall import Recall
 from gateway.flow import Flow
+from gateway.http.departures import Departures
 from gateway.interactions import Interactions
 from gateway.keys import Keys
 from gateway.knowledge.feedback import Feedback
@@ -53,6 +54,7 @@ class Services:
     is_ready: bool = False
     open_by_key: dict[str, int] = field(default_factory=dict)
     numbers: random.Random = field(default_factory=random.Random)
+    departures: Departures = field(default_factory=Departures)
 
     def new_request_id(self) -> str:
         """Return an id that nobody has: 96 random bits. The generator was seeded after the fork."""

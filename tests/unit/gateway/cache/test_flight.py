@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.cache.flight import JOINED_BYTES, UNREAD_LIMIT_BYTES, FellBehind, Flight, Follower
+from gateway.cache.flight import JOINED_BYTES, UNREAD_LIMIT_BYTES, Flight
+from gateway.cache.follower import FellBehind, Follower
 from router.time_limits import TimeLimits
 from router.types import AnswerEvent, Block, Finished, Opened
 from tests.unit.gateway.cache.test_inflight import DEPLOYMENT, END
@@ -115,7 +116,7 @@ async def test_who_joins_gets_what_is_there_without_waiting_for_a_turn_of_the_lo
         running = tasks.create_task(call.run())
         await read_on(first, SIZE_BYTES)
         late = call.flight.follow()
-        for expected in (OPENED, Block(data=b"x" * late.flight.sent_bytes)):
+        for expected in (OPENED, Block(data=b"x" * call.flight.sent_bytes)):
             with pytest.raises(StopIteration) as returned:
                 late.next().send(None)
             assert returned.value.value == expected

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 
 import pytest
 
-from gateway.cache.flight import UNREAD_LIMIT_BYTES, DeadlineExceeded, Flight, Follower, Interrupted
+from gateway.cache.flight import UNREAD_LIMIT_BYTES, Flight
+from gateway.cache.follower import DeadlineExceeded, Follower, Interrupted
 from gateway.cache.inflight import InFlight
 from gateway.clock import SystemClock
 from gateway.supervisor import Supervisor
