@@ -25,7 +25,7 @@ async def deliver(http: web.Request, services: Services, reply: Reply) -> web.St
         return await send_events(
             http, reply.blocks, lines, put_through=reply.put_through, departures=services.departures
         )
-    return whole_answer(http, reply.body or b"", lines)
+    return whole_answer(http, reply.body or b"", lines, services.departures)
 
 
 def _theirs(reply: Reply) -> list[str]:

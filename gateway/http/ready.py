@@ -13,6 +13,8 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE, HttpVersion11, StreamWriter
 
+from gateway.http.departures import Departures
+
 _ONE_WRITE_BYTES = 65_536
 _STREAMED = ("Content-Type: text/event-stream; charset=utf-8", "Cache-Control: no-cache", "X-Accel-Buffering: no")
 
@@ -70,9 +72,18 @@ class _Own(web.StreamResponse):
 class WholeAnswer(_Own):
     """A JSON body."""
 
-    def __init__(self, lines: Sequence[str], body: bytes) -> None:
+    def __init__(self, lines: Sequence[str], body: bytes, departures: Departures) -> None:
         super().__init__(lines)
         self._whole = body
+        self._departures = departures
+        self._may_wait = False
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Take the connection over."""
+        # Else the connection may be closed, or the next request on it answered, in this very turn of the loop.
+        protocol = request.protocol
+        self._may_wait = not (protocol._messages or protocol._close or protocol._force_close)
+        return await super().prepare(request)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Send head and body."""
@@ -82,12 +93,20 @@ class WholeAnswer(_Own):
         body = self._whole
         head = self._head(f"Content-Type: application/json\r\nContent-Length: {len(body)}")
         if len(body) < _ONE_WRITE_BYTES:
-            is_behind = self._put(head + body)
+            is_behind = self._put_soon(head + body)
         else:
             is_behind = self._put(head) | self._put(body)
         if is_behind:
             await self._drained()
         self._end()
+
+    def _put_soon(self, data: bytes) -> bool:
+        """Write when all others of this turn do, where that is soon enough."""
+        writer = self._payload_writer
+        if not self._may_wait or not self._keep_alive or not isinstance(writer, StreamWriter):
+            return self._put(data)
+        self._departures.send(writer, data)
+        return writer.protocol.writing_paused
 
 
 class EventStream(_Own):
@@ -146,10 +165,10 @@ class EventStream(_Own):
         return self._head("Transfer-Encoding: chunked") + chunk
 
 
-def whole_answer(http: web.Request, body: bytes, lines: Sequence[str]) -> web.StreamResponse:
+def whole_answer(http: web.Request, body: bytes, lines: Sequence[str], departures: Departures) -> web.StreamResponse:
     """Return the response for a JSON body."""
     if http.version == HttpVersion11:
-        return WholeAnswer(lines, body)
+        return WholeAnswer(lines, body, departures)
     return web.Response(body=body, content_type="application/json", headers=_headers(lines))
 
 

@@ -106,19 +106,24 @@ def test_policies_are_reloaded_while_it_runs_and_bad_ones_are_not(served: Served
     def route() -> str:
         return served.chat("which route", model="pretend", seed=1).headers["x-foreword-route"]
 
-    def settled(name: str) -> bool:
-        return all(route() == name for _ in range(8))  # both workers
+    def put(text: str, said: str) -> None:
+        """Put a policy in place in one piece, and return once both workers have said what they make of it."""
+        before = served.logged().count(said)
+        new = served.policy_file.with_suffix(".new")
+        new.write_text(text)
+        new.replace(served.policy_file)
+        until(lambda: served.logged().count(said) >= before + 2, f"twice {said}")
 
-    served.policy_file.write_text(POLICY.replace("ROUTE", "second"))
-    until(lambda: settled("second"), "the new route")
     rejected = total(served, "foreword_policy_reloads_total", result="rejected")
-    served.policy_file.write_text(POLICY.replace("ROUTE", "third").replace("candidates", "canddates"))
-    until(lambda: total(served, "foreword_policy_reloads_total", result="rejected") >= rejected + 2, "two refusals")
-    assert settled("second")
+    put(POLICY.replace("ROUTE", "second"), "policies reloaded")
+    assert {route() for _ in range(8)} == {"second"}
+    put(POLICY.replace("ROUTE", "third").replace("candidates", "canddates"), "policies not reloaded")
+    assert {route() for _ in range(8)} == {"second"}
     assert "default.yaml" in served.logged()
     assert "canddates" in served.logged()
-    served.policy_file.write_text(POLICY.replace("ROUTE", "fourth"))
-    until(lambda: settled("fourth"), "the mended route")
+    until(lambda: total(served, "foreword_policy_reloads_total", result="rejected") == rejected + 2, "two refusals")
+    put(POLICY.replace("ROUTE", "fourth"), "policies reloaded")
+    assert {route() for _ in range(8)} == {"fourth"}
 
 
 def test_keys_are_made_listed_and_revoked_beside_the_running_gateway(served: Served) -> None:
