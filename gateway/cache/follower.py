@@ -17,6 +17,8 @@ _FINISH = re.compile(rb'[{,]\s*"finish_reason"\s*:\s*"')
 
 Put = Callable[[bytes], bool]
 """Passes a block on without waiting; True: wait before the next one. Raises ConnectionError where nobody is there."""
+PUT_BYTES = 16_384
+"""Larger blocks come of a provider that never pauses: their caller has to keep up with it, which holds it up."""
 _NOTHING = Block(data=b"")
 
 
@@ -84,7 +86,7 @@ class Follower:
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self._put is not None and self.read_bytes and isinstance(event, Block):
+        if self._put and self.read_bytes and isinstance(event, Block) and len(event.data) < PUT_BYTES:
             self.position += 1
             self.read_bytes += len(event.data)
             try:

@@ -16,6 +16,8 @@ from aiohttp.http import SERVER_SOFTWARE, HttpVersion11, StreamWriter
 from gateway.http.departures import Departures
 
 _ONE_WRITE_BYTES = 65_536
+_KEPT_BYTES = 16_384
+"""So much of a stream is kept to be sent soon: else a provider that never pauses is read on, and nobody has a turn."""
 _STREAMED = ("Content-Type: text/event-stream; charset=utf-8", "Cache-Control: no-cache", "X-Accel-Buffering: no")
 
 
@@ -116,14 +118,15 @@ class EventStream(_Own):
         super().__init__(lines)
         self._is_begun = False
         self._kept: list[bytes] = []
+        self._kept_bytes = 0
 
     @property
     def is_behind(self) -> bool:
-        """Whether the client does not keep up. Raises ConnectionError where it has gone."""
+        """Whether the client does not keep up, or was not given the time. Raises ConnectionError where it has gone."""
         writer = self._payload_writer
         if not isinstance(writer, StreamWriter) or writer.transport is None:
             raise ConnectionResetError
-        return writer.protocol.writing_paused
+        return writer.protocol.writing_paused or self._kept_bytes > _KEPT_BYTES
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send a block, the first one with the head. Raises ConnectionError where the client has gone."""
@@ -132,6 +135,7 @@ class EventStream(_Own):
     def keep(self, block: bytes) -> bool:
         """Keep a block for `send_kept`, or for what is written before it is called; whether it is the first kept."""
         self._kept.append(block)
+        self._kept_bytes += len(block)
         return len(self._kept) == 1
 
     def send_kept(self) -> None:
@@ -155,6 +159,7 @@ class EventStream(_Own):
         else:
             block = kept[0]
         kept.clear()
+        self._kept_bytes = 0
         return block
 
     def _framed(self, block: bytes) -> bytes:

@@ -54,6 +54,7 @@ RAMP_S = 0.004
 
 FAILURES: Counter[str] = Counter()
 """Why answers were not whole."""
+_EVENT = b"data: {"
 
 
 class Caller(asyncio.Protocol):
@@ -73,7 +74,7 @@ class Caller(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.status:
             self.status = int(data[9:12])
-        self.events += data.count(b"data: {")
+        self.events += (self.tail[1 - len(_EVENT) :] + data).count(_EVENT)  # one may come in two pieces
         self.tail = (self.tail + data)[-1024:]
         is_stream = self.tail.endswith(b"0\r\n\r\n") and self.events
         if is_stream or (not self.events and data.endswith((b"}", b"}\n"))):

@@ -51,6 +51,18 @@ async def test_what_is_put_in_one_turn_is_one_chunk_of_the_next() -> None:
     assert await read(act) == [b"head ", b"abc", b"d"]
 
 
+async def test_a_stream_that_never_pauses_is_held_up_until_it_was_sent() -> None:
+    async def act(stream: EventStream, departures: Departures) -> None:
+        block, taken = b"x" * 1024, 1
+        while not departures.put(stream, block):
+            taken += 1
+        assert taken == 17  # more than 16 KiB
+        await asyncio.sleep(0)
+        assert departures.put(stream, b"y") is False
+
+    assert await read(act) == [b"head ", b"x" * 17 * 1024, b"y"]
+
+
 @pytest.mark.parametrize("is_last", [False, True])
 async def test_what_is_written_waits_for_what_was_put_before_it(is_last: bool) -> None:
     async def act(stream: EventStream, departures: Departures) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.cache.flight import Flight
-from gateway.cache.follower import Follower
+from gateway.cache.follower import PUT_BYTES, Follower
 from router.time_limits import TimeLimits
 from router.types import AnswerEvent, Block, Finished
 from tests.unit.gateway.cache.test_flight import OPENED, settle
@@ -91,6 +91,17 @@ async def test_a_caller_that_is_busy_is_passed_by_nothing() -> None:
         await settle()
         await provider.say(*blocks(b"c"), END)
     assert (given.result(), client.got) == ([b"ab"], [b"c"])
+
+
+async def test_a_large_block_is_its_callers_own_to_send() -> None:
+    provider, client = Provider(), Client()
+    follower, large = provider.flight.follow(), b"x" * PUT_BYTES
+    follower.put_through(client.put)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(provider.run())
+        given = tasks.create_task(told(follower))
+        await provider.say(OPENED, *blocks(b"a", large, b"b"), END)
+    assert (given.result(), client.got) == ([b"a", large], [b"b"])
 
 
 async def test_a_client_that_does_not_keep_up_has_its_caller_wait_with_an_empty_block() -> None:
