@@ -15,13 +15,12 @@ from typing import Literal, Protocol
 from gateway.ports import StoreUnavailable
 from gateway.supervisor import Supervisor, SupervisorClosed
 from gateway.waiting import Command, Told, Waiting
+from router.time_limits import STALL_S
 
 State = Literal["up", "down"]
 Standing = Literal["up", "down", "full"]
 
 MAX_BATCH = 128
-STALL_S = 0.01
-"""A timer that is this late says that our own event loop was busy, not that the server was silent."""
 
 
 class LinkDown(Exception):

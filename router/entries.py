@@ -170,7 +170,7 @@ def _resolve(entry: Entry, model: str, environment: Mapping[str, str], provider_
     arguments = {
         key: value
         for key, value in parameters.items()
-        if value is not None and key not in ("base_url", "api_key") and not any(word in key for word in _NOT_OURS)
+        if value is not None and key not in ("base_url", "api_key") and not _is_kept_back(key)
     }
     arguments |= {"api_base": base} if base and own_base else {}
     arguments |= {"api_key": key} if key else {}
@@ -213,7 +213,12 @@ def _is_read(key: str, backend: str) -> bool:
     """Say whether a parameter changes anything here; a request's own come from the client, and LiteLLM takes more."""
     if key in _READ or "_cost" in key:  # prices
         return True
-    return backend == "litellm" and key not in _NOBODYS and not any(word in key for word in _NOT_OURS)
+    return backend == "litellm" and key not in _NOBODYS and not _is_kept_back(key)
+
+
+def _is_kept_back(key: str) -> bool:
+    """Say whether a parameter is about what the gateway does itself, so that LiteLLM is not told of it."""
+    return any(word in key for word in _NOT_OURS)
 
 
 def _seconds(parameters: Mapping[str, object], key: str) -> float | None:

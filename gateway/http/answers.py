@@ -22,9 +22,7 @@ async def deliver(http: web.Request, services: Services, reply: Reply) -> web.St
     if reply.provider_headers:
         lines += _theirs(reply)
     if reply.blocks is not None:
-        return await send_events(
-            http, reply.blocks, lines, put_through=reply.put_through, departures=services.departures
-        )
+        return await send_events(http, reply.blocks, lines, services.departures, put_through=reply.put_through)
     return whole_answer(http, reply.body or b"", lines, services.departures)
 
 

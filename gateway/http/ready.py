@@ -151,14 +151,10 @@ class EventStream(_Own):
         self._end()
 
     def _with_kept(self, block: bytes) -> bytes:
-        kept = self._kept
-        if not kept:
+        if not self._kept:
             return block
-        if block or len(kept) > 1:
-            block = b"".join((*kept, block))
-        else:
-            block = kept[0]
-        kept.clear()
+        block = b"".join((*self._kept, block))
+        self._kept.clear()
         self._kept_bytes = 0
         return block
 

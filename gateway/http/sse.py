@@ -18,9 +18,9 @@ async def send_events(
     request: web.Request,
     blocks: AsyncGenerator[bytes, None],
     lines: Sequence[str],
+    departures: Departures,
     *,
-    put_through: Callable[[Put], None] | None = None,
-    departures: Departures | None = None,
+    put_through: Callable[[Put], None] | None,
 ) -> web.StreamResponse:
     """Send every block, after a head with those header lines.
 
@@ -34,7 +34,7 @@ async def send_events(
             first = await anext(source, b"")
             await response.prepare(request)
             await _send(response, first)
-            if put_through and departures and first and isinstance(response, EventStream):
+            if put_through is not None and first and isinstance(response, EventStream):
                 put_through(partial(departures.put, response))
             async for block in source:
                 if block.endswith(DONE):

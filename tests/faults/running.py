@@ -41,8 +41,8 @@ SETTINGS: Mapping[str, float] = {
     "tail-timeout-s": 0.3,
     "retry-patience-s": 0.2,
     "retry-backoff-s": 0.02,
-    "breaker-open-s": 0.1,
-    "breaker-max-open-s": 0.4,
+    "breaker-open-s": 0.5,
+    "breaker-max-open-s": 0.8,
     # A busy machine is no fault of Redis.
     "redis-timeout-s": 2,
     # Every request here meets a fault: the budget, which has tests of its own, would soon be spent.
